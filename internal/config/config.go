@@ -1,0 +1,222 @@
+// Package config turns one YAML document into one immutable Config, or into every fault it has.
+//
+// The document is decoded strictly: an unknown key, a repeated key, a value of the wrong type and a
+// reference to something that isn't declared are faults, each with its position, its path and a way
+// out. Nothing is fetched and no secret is read; relative paths become absolute, from the folder of the file that
+// holds them. A Config is never changed after Load returned it, so all packages share one.
+package config
+
+import (
+	"fmt"
+	"net/url"
+	"time"
+)
+
+// Config is design section 3.
+type Config struct {
+	// File is the path the document was read from.
+	File string `yaml:"-"`
+
+	Issuers     []Issuer              `yaml:"issuers"`
+	Policies    Policies              `yaml:"policies"`
+	Credentials map[string]Credential `yaml:"credentials"`
+	Upstreams   map[string]Upstream   `yaml:"upstreams"`
+	Models      map[string]Model      `yaml:"models"`
+	// DefaultUpstream lists where calls that name no model go: the first on which the decision allows it.
+	DefaultUpstream Names         `yaml:"default_upstream"`
+	Server          Server        `yaml:"server"`
+	SecretManager   SecretManager `yaml:"secret_manager"`
+}
+
+// Names is a list of names; one string is a list of one.
+type Names []string
+
+// Issuer is an identity provider whose tokens are trusted.
+type Issuer struct {
+	// URL is compared with the iss claim exactly; a slash is never added or taken away.
+	URL string `yaml:"url"`
+	// JWKS says where the keys are when discovery can't (private Kubernetes clusters).
+	JWKS JWKS `yaml:"jwks"`
+	// Audiences: a token must name one of them.
+	Audiences []string `yaml:"audiences"`
+	// Require are claims every token must carry with exactly this string value.
+	Require map[string]string `yaml:"require"`
+	// Groups are the places groups are read from; their union counts.
+	Groups []ClaimPath `yaml:"groups"`
+	// GroupTrimPrefix is taken off each group; GroupPrefix is then put before it.
+	GroupTrimPrefix string `yaml:"group_trim_prefix"`
+	GroupPrefix     string `yaml:"group_prefix"`
+	// ClientID: the first of these claims that is present is the client's id.
+	ClientID []string `yaml:"client_id"`
+	// Claims are further string claims that policies may read.
+	Claims []string `yaml:"claims"`
+	// Algorithms are the accepted JWS algorithms (RFC 7518 section 3.1).
+	Algorithms []string `yaml:"algorithms"`
+	// MaxTokenLifetime bounds exp - iat, or exp - now where there is no iat.
+	MaxTokenLifetime time.Duration `yaml:"max_token_lifetime"`
+	ClockSkew        time.Duration `yaml:"clock_skew"`
+}
+
+// JWKS is the zero value (discovery), or one of its fields.
+type JWKS struct {
+	URL  string `yaml:"url"`
+	File string `yaml:"file"`
+}
+
+// ClaimPath is a claim's name, or, where it begins with a slash, a JSON Pointer (RFC 6901) into the
+// claims.
+type ClaimPath string
+
+// Policies are the Cedar files, all in force together.
+type Policies struct {
+	Files []string `yaml:"files"`
+	Mode  Mode     `yaml:"mode"`
+}
+
+// Mode says what a policy's denial does.
+type Mode string
+
+// Enforce refuses what policies deny.
+const Enforce Mode = "enforce"
+
+// Credential is what the gateway presents to an upstream: exactly one of its fields.
+type Credential struct {
+	ServiceAccountKey *ServiceAccountKey `yaml:"service_account_key"`
+	GoogleDefault     *GoogleDefault     `yaml:"google_default"`
+	APIKey            *APIKey            `yaml:"api_key"`
+}
+
+// ServiceAccountKey signs a JWT and exchanges it for an access token (RFC 7523 section 2.1).
+type ServiceAccountKey struct {
+	From   Source   `yaml:"from"`
+	Scopes []string `yaml:"scopes"`
+}
+
+// GoogleDefault is Application Default Credentials: on Cloud Run the instance's service account.
+type GoogleDefault struct {
+	Scopes []string `yaml:"scopes"`
+}
+
+// APIKey is a provider's static key; it never leaves the gateway but towards its upstream.
+type APIKey struct {
+	From Source `yaml:"from"`
+}
+
+// Source is where a secret is read: exactly one of its fields. It is comparable.
+type Source struct {
+	// SecretManager is a version's name: projects/*/secrets/*/versions/*.
+	SecretManager string `yaml:"secret_manager"`
+	File          string `yaml:"file"`
+	Env           string `yaml:"env"`
+}
+
+func (s Source) String() string {
+	switch {
+	case s.SecretManager != "":
+		return "Secret Manager " + s.SecretManager
+	case s.File != "":
+		return "file " + s.File
+	}
+	return "environment variable " + s.Env
+}
+
+// Kind is the sort of API an upstream has.
+type Kind string
+
+const (
+	// OpenAI is any OpenAI-compatible base URL.
+	OpenAI Kind = "openai"
+	// Vertex is Vertex AI's OpenAI-compatible endpoint, endpoints/openapi.
+	Vertex Kind = "vertex"
+)
+
+// Upstream is a provider's API as one of our credentials reaches it.
+type Upstream struct {
+	Kind       Kind   `yaml:"kind"`
+	BaseURL    string `yaml:"base_url"`
+	Credential string `yaml:"credential"`
+	// Project and Location are Vertex's.
+	Project  string `yaml:"project"`
+	Location string `yaml:"location"`
+	// AllowHTTP says that the network between is private.
+	AllowHTTP bool `yaml:"allow_http"`
+	// Usage, unless false, asks a stream for its usage and hides the extra chunk.
+	Usage *bool `yaml:"usage"`
+}
+
+// AsksUsage reports whether streams are asked for their usage.
+func (u Upstream) AsksUsage() bool { return u.Usage == nil || *u.Usage }
+
+// Model is a name that clients use.
+type Model struct {
+	Targets []Target `yaml:"targets"`
+	Price   *Price   `yaml:"price"`
+}
+
+// Target is one place a model is served, under the name it has there. It is comparable.
+type Target struct {
+	Upstream string `yaml:"upstream"`
+	Model    string `yaml:"model"`
+}
+
+// Price is in USD per million tokens.
+type Price struct {
+	Input  float64 `yaml:"input"`
+	Output float64 `yaml:"output"`
+}
+
+// Server bounds what one request, and all requests of an instance together, may take.
+type Server struct {
+	// URL is the resource identifier of RFC 9728; "" means https:// and the request's host.
+	URL                   string        `yaml:"url"`
+	MaxBody               Bytes         `yaml:"max_body"`
+	MaxBuffered           Bytes         `yaml:"max_buffered"`
+	RequestTimeout        time.Duration `yaml:"request_timeout"`
+	UpstreamHeaderTimeout time.Duration `yaml:"upstream_header_timeout"`
+}
+
+// SecretManager is how secrets are fetched.
+type SecretManager struct {
+	// Endpoint replaces https://secretmanager.googleapis.com (a regional endpoint, a test).
+	Endpoint string `yaml:"endpoint"`
+	// Refresh is the age at which a secret is read again.
+	Refresh time.Duration `yaml:"refresh"`
+}
+
+// Bytes is a size: 32MiB, 64KiB, 1GiB or a plain number of bytes.
+type Bytes int64
+
+func (b Bytes) String() string {
+	for i, unit := range []string{"GiB", "MiB", "KiB"} {
+		if size := Bytes(1) << (30 - 10*i); b >= size && b%size == 0 {
+			return fmt.Sprintf("%d%s", b/size, unit)
+		}
+	}
+	return fmt.Sprintf("%d", int64(b))
+}
+
+// ServesAt is where the upstream's API begins, without a slash at its end: base_url, or the
+// provider's own address. Paths of the API below it start with a slash.
+//
+// Vertex: cloud.google.com/vertex-ai/generative-ai/docs/start/openai (host without a location's
+// prefix for "global").
+func (u Upstream) ServesAt() string {
+	base := trimSlash(u.BaseURL)
+	switch u.Kind {
+	case OpenAI:
+		if base == "" {
+			return "https://api.openai.com/v1"
+		}
+		return base
+	case Vertex:
+		if base == "" {
+			host := u.Location + "-aiplatform.googleapis.com"
+			if u.Location == "global" {
+				host = "aiplatform.googleapis.com"
+			}
+			base = "https://" + host
+		}
+		return base + "/v1/projects/" + url.PathEscape(u.Project) + "/locations/" + url.PathEscape(u.Location) + "/endpoints/openapi"
+	}
+	return base
+}

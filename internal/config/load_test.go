@@ -1,0 +1,129 @@
+package config_test
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/tools/txtar"
+
+	"llmgateway.dev/gateway/internal/config"
+)
+
+var update = flag.Bool("update", false, "rewrite the expected faults")
+
+// Each archive is a configuration and every fault it must be answered with.
+func TestEveryFaultIsReportedAtOnce(t *testing.T) {
+	files, _ := filepath.Glob("testdata/*.txtar")
+	if len(files) == 0 {
+		t.Fatal("no archives")
+	}
+	for _, file := range files {
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			ar, err := txtar.ParseFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, faults := config.Parse("gateway.yaml", ar.Files[0].Data)
+			got := ""
+			if len(faults) > 0 {
+				got = faults.Error() + "\n"
+			}
+			if *update {
+				ar.Files = append(ar.Files[:1], txtar.File{Name: "faults", Data: []byte(got)})
+				if err := os.WriteFile(file, txtar.Format(ar), 0o644); err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
+			if len(ar.Files) != 2 {
+				t.Fatal("want two files: the configuration and its faults")
+			}
+			if diff := cmp.Diff(string(ar.Files[1].Data), got); diff != "" {
+				t.Errorf("faults (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestDefaultsAndPaths(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "gateway.yaml")
+	doc := `
+issuers:
+  - {url: https://id.example.com/realms/r, audiences: [llm-gateway]}
+policies: {files: [../policies/gateway.cedar]}
+credentials:
+  key: {api_key: {from: {file: key.txt}}}
+upstreams:
+  openai: {kind: openai, credential: key}
+  global: {kind: vertex, project: acme, location: global, credential: key}
+  near: {kind: vertex, project: acme, location: europe-west4, credential: key}
+models:
+  gpt: {targets: [{upstream: openai, model: gpt-x}]}
+default_upstream: openai
+`
+	if err := os.WriteFile(file, []byte(doc), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, faults := config.Load(file)
+	if len(faults) > 0 {
+		t.Fatal(faults)
+	}
+	is := c.Issuers[0]
+	if diff := cmp.Diff([]config.ClaimPath{"groups", "roles", "/realm_access/roles"}, is.Groups); diff != "" {
+		t.Error(diff)
+	}
+	if is.MaxTokenLifetime != 24*time.Hour || is.ClockSkew != 30*time.Second || len(is.Algorithms) != 10 {
+		t.Errorf("issuer defaults: %+v", is)
+	}
+	want := config.Server{MaxBody: 32 << 20, MaxBuffered: 192 << 20, RequestTimeout: 55 * time.Minute, UpstreamHeaderTimeout: 10 * time.Minute}
+	if c.Server != want || c.SecretManager.Refresh != 5*time.Minute || c.Policies.Mode != config.Enforce {
+		t.Errorf("defaults: %+v %+v %+v", c.Server, c.SecretManager, c.Policies)
+	}
+	if got, want := c.Policies.Files[0], filepath.Join(filepath.Dir(dir), "policies/gateway.cedar"); got != want {
+		t.Errorf("policy file %s, want %s", got, want)
+	}
+	if got, want := c.Credentials["key"].APIKey.From.File, filepath.Join(dir, "key.txt"); got != want {
+		t.Errorf("secret file %s, want %s", got, want)
+	}
+	for name, want := range map[string]string{
+		"openai": "https://api.openai.com/v1",
+		"global": "https://aiplatform.googleapis.com/v1/projects/acme/locations/global/endpoints/openapi",
+		"near":   "https://europe-west4-aiplatform.googleapis.com/v1/projects/acme/locations/europe-west4/endpoints/openapi",
+	} {
+		if got := c.Upstreams[name].ServesAt(); got != want {
+			t.Errorf("%s serves at %s, want %s", name, got, want)
+		}
+	}
+}
+
+func TestUnreadableFilesAreFaults(t *testing.T) {
+	dir := t.TempDir()
+	if _, faults := config.Load(filepath.Join(dir, "absent.yaml")); len(faults) != 1 {
+		t.Errorf("absent: %v", faults)
+	}
+	large := filepath.Join(dir, "large.yaml")
+	os.WriteFile(large, make([]byte, config.MaxFile+1), 0o600)
+	if _, faults := config.Load(large); len(faults) != 1 {
+		t.Errorf("large: %v", faults)
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	files, _ := filepath.Glob("testdata/*.txtar")
+	for _, file := range files {
+		if ar, err := txtar.ParseFile(file); err == nil {
+			f.Add(ar.Files[0].Data)
+		}
+	}
+	f.Fuzz(func(t *testing.T, doc []byte) {
+		c, faults := config.Parse("gateway.yaml", doc)
+		if len(faults) == 0 && (len(c.Issuers) == 0 || len(c.Upstreams) == 0 || len(c.Policies.Files) == 0) {
+			t.Error("a configuration that can't serve has no fault")
+		}
+	})
+}
