@@ -1,0 +1,78 @@
+package operation
+
+import "strings"
+
+// Fields is the tree of the body's fields that the gateway acts on. All others are skipped, though
+// still checked to be JSON.
+type Fields struct {
+	role role
+	// members are an object's, by name; each is every element of an array, or every member of an
+	// object.
+	members map[string]*Fields
+	each    *Fields
+}
+
+// role is what a field means to the gateway.
+type role int
+
+const (
+	inner role = iota
+	modelName
+	streamFlag
+	maxOutputTokens
+	includeUsage
+)
+
+// fields builds a tree from paths such as "tools/*/model".
+func fields(paths map[string]role) *Fields {
+	root := &Fields{}
+	for path, r := range paths {
+		at := root
+		for name := range strings.SplitSeq(path, "/") {
+			at = at.child(name)
+		}
+		at.role = r
+	}
+	return root
+}
+
+func (f *Fields) child(name string) *Fields {
+	if name == "*" {
+		if f.each == nil {
+			f.each = &Fields{}
+		}
+		return f.each
+	}
+	if f.members == nil {
+		f.members = map[string]*Fields{}
+	}
+	if f.members[name] == nil {
+		f.members[name] = &Fields{}
+	}
+	return f.members[name]
+}
+
+// The model stands at "model" everywhere; the other fields that name one are decided too.
+var (
+	modelField = fields(map[string]role{"model": modelName, "stream": streamFlag})
+
+	// platform.openai.com/docs/api-reference/chat/create; models is OpenRouter's list of fallbacks.
+	chatFields = fields(map[string]role{
+		"model":                        modelName,
+		"models/*":                     modelName,
+		"tools/*/model":                modelName,
+		"stream":                       streamFlag,
+		"stream_options/include_usage": includeUsage,
+		"max_tokens":                   maxOutputTokens,
+		"max_completion_tokens":        maxOutputTokens,
+	})
+
+	// platform.openai.com/docs/api-reference/fine-tuning/create; a reinforcement job's graders are
+	// models that are called for every sample.
+	fineTuningFields = fields(map[string]role{
+		"model":                             modelName,
+		"stream":                            streamFlag,
+		"method/reinforcement/grader/model": modelName,
+		"method/reinforcement/grader/graders/*/model": modelName,
+	})
+)

@@ -1,0 +1,181 @@
+// Package operation says what a request asks for: which operation, on which model, streamed or
+// not. It is the one table of routes and the one reader of bodies; policies, targets and limits all
+// act on the Request it returns, and what is sent upstream is built from that Request, so that the
+// gateway and an upstream can't read one request in two ways.
+//
+// Reading is strict (RFC 8259 read as RFC 7493): a repeated name at any depth, a name that differs
+// from one we act on only in case, invalid UTF-8, a lone surrogate, trailing data and a value of the
+// wrong type are refused, never guessed at.
+package operation
+
+import (
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"llmgateway.dev/gateway/internal/apierror"
+)
+
+// Name is an operation by the provider SDK's own method name: chat.completions.create.
+type Name string
+
+// Group is a set of operations that policies can name as one.
+type Group string
+
+// The groups of design section 4.
+const (
+	Inference  Group = "inference"
+	Files      Group = "files"
+	Batches    Group = "batches"
+	FineTuning Group = "fine_tuning"
+)
+
+// Groups lists all groups.
+func Groups() []Group { return []Group{Inference, Files, Batches, FineTuning} }
+
+// Operation is one row of the table: a method and a path, and what they mean.
+type Operation struct {
+	Name   Name
+	Method string
+	// Path is matched segment by segment: {id} is one segment of id characters, {model...} the
+	// percent-decoded rest.
+	Path    string
+	Dialect apierror.Dialect
+	// Group is "" for the lists, which need no permit and are answered here.
+	Group Group
+	// Fields are the body's fields that are acted on; nil is an operation without a body.
+	Fields *Fields
+	// Query names the query parameters that are passed on; any other is refused.
+	Query []string
+	// Effects says that a call may change something upstream even when its answer is lost, so that
+	// it is never sent twice.
+	Effects bool
+}
+
+// NeedsModel reports whether a request of the operation must name a model.
+func (o *Operation) NeedsModel() bool { return o.Fields != nil }
+
+// IsList reports whether the operation only shows which models are allowed.
+func (o *Operation) IsList() bool { return o.Group == "" }
+
+var paging = []string{"after", "limit"}
+
+// table is design section 5. A row is all that an operation needs to exist.
+var table = []*Operation{
+	{Name: "chat.completions.create", Method: "POST", Path: "/v1/chat/completions", Group: Inference, Fields: chatFields},
+	{Name: "embeddings.create", Method: "POST", Path: "/v1/embeddings", Group: Inference, Fields: modelField},
+	{Name: "models.list", Method: "GET", Path: "/v1/models"},
+	{Name: "models.retrieve", Method: "GET", Path: "/v1/models/{model...}"},
+	{Name: "fine_tuning.jobs.create", Method: "POST", Path: "/v1/fine_tuning/jobs", Group: FineTuning, Fields: fineTuningFields, Effects: true},
+	{Name: "fine_tuning.jobs.list", Method: "GET", Path: "/v1/fine_tuning/jobs", Group: FineTuning, Query: append(paging, "metadata")},
+	{Name: "fine_tuning.jobs.retrieve", Method: "GET", Path: "/v1/fine_tuning/jobs/{id}", Group: FineTuning},
+	{Name: "fine_tuning.jobs.cancel", Method: "POST", Path: "/v1/fine_tuning/jobs/{id}/cancel", Group: FineTuning, Effects: true},
+	{Name: "fine_tuning.jobs.list_events", Method: "GET", Path: "/v1/fine_tuning/jobs/{id}/events", Group: FineTuning, Query: paging},
+	{Name: "fine_tuning.jobs.checkpoints.list", Method: "GET", Path: "/v1/fine_tuning/jobs/{id}/checkpoints", Group: FineTuning, Query: paging},
+}
+
+// All lists the table's rows. They must not be changed.
+func All() []*Operation { return table }
+
+// Route is a matched row with what its path held.
+type Route struct {
+	*Operation
+	// Path is the path to send: the decided segments, put together again.
+	Path string
+	// Query is the query to send, re-encoded from the parameters that were read.
+	Query string
+	// Model is the model of the path, where the row has one.
+	Model string
+}
+
+// Match finds the row of a request. The dialect of the second result's error is the first's, OpenAI
+// where no row has the path.
+func Match(r *http.Request) (Route, error) {
+	path := r.URL.EscapedPath()
+	var methods []string
+	for _, op := range table {
+		route := Route{Operation: op}
+		if !route.matchPath(path) {
+			continue
+		}
+		if op.Method != r.Method {
+			methods = append(methods, op.Method)
+			continue
+		}
+		return route, route.readQuery(r.URL)
+	}
+	if methods != nil {
+		slices.Sort(methods)
+		err := apierror.New(apierror.MethodNotAllowed, "this path takes %s", strings.Join(methods, " or "))
+		err.Allow = strings.Join(methods, ", ")
+		return Route{}, err
+	}
+	return Route{}, apierror.New(apierror.NotFound, "there is no such path; base URLs end in /v1")
+}
+
+// matchPath compares the path as it was sent, escapes included: an escaped slash or dot is not a
+// slash or dot here, so it can't be one to an upstream either.
+func (r *Route) matchPath(path string) bool {
+	pattern := r.Operation.Path
+	if prefix, ok := strings.CutSuffix(pattern, "{model...}"); ok {
+		rest, ok := strings.CutPrefix(path, prefix)
+		if !ok || rest == "" {
+			return false
+		}
+		model, err := url.PathUnescape(rest)
+		r.Path, r.Model = path, model
+		return err == nil
+	}
+	want, got := strings.Split(pattern, "/"), strings.Split(path, "/")
+	if len(want) != len(got) {
+		return false
+	}
+	for i := range want {
+		if want[i] == "{id}" && isID(got[i]) {
+			continue
+		}
+		if want[i] != got[i] {
+			return false
+		}
+	}
+	r.Path = path
+	return true
+}
+
+// isID accepts the ids that providers give to stored objects (ftjob-abc123, file_1, ft:gpt-4o:acme::id):
+// unreserved characters and the colon, with no path meaning.
+func isID(s string) bool {
+	if s == "" || len(s) > 256 || s[0] == '.' {
+		return false
+	}
+	for _, c := range []byte(s) {
+		switch {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', strings.IndexByte("-_.:", c) >= 0:
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+func (r *Route) readQuery(u *url.URL) error {
+	if u.RawQuery == "" {
+		return nil
+	}
+	query, err := url.ParseQuery(u.RawQuery)
+	if err != nil {
+		return apierror.New(apierror.InvalidRequest, "the query string is malformed; percent-encode it and separate parameters by an ampersand")
+	}
+	for name, values := range query {
+		base, _, _ := strings.Cut(name, "[") // metadata[team]=… filters by one key
+		if !slices.Contains(r.Operation.Query, base) {
+			return apierror.New(apierror.InvalidRequest, "this operation takes no such query parameter; remove it")
+		}
+		if len(values) > 1 {
+			return apierror.New(apierror.InvalidRequest, "the query parameter %s is given twice; keep one", base).At(base)
+		}
+	}
+	r.Query = query.Encode()
+	return nil
+}
