@@ -1,0 +1,249 @@
+// Package audit writes one record per request, and the few lines that belong to none, as JSON lines
+// in Cloud Logging's form (cloud.google.com/logging/docs/structured-logging), with OpenTelemetry's
+// gen_ai.* names for model and usage.
+//
+// A record tells who asked for what, what was decided and by which policies, what it cost and how
+// long it took. It never holds a token, key, assertion, prompt or completion: of the client's token,
+// only the first 12 hexadecimal digits of its SHA-256.
+package audit
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"log/slog"
+	"math"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+)
+
+// NewLogger returns a logger whose lines Cloud Logging understands. Not funcframework.LogWriter: it
+// takes a JSON line for the text of a message, and encodes it again.
+func NewLogger(w io.Writer) *slog.Logger {
+	return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
+		if len(groups) > 0 {
+			return a
+		}
+		switch a.Key {
+		case slog.LevelKey:
+			level := a.Value.Any().(slog.Level)
+			return slog.String("severity", strings.Replace(level.String(), "WARN", "WARNING", 1))
+		case slog.MessageKey:
+			a.Key = "message"
+		}
+		return a
+	}}))
+}
+
+// Record is what is known of one request. The zero value of a field is left out.
+type Record struct {
+	RequestID string
+	Start     time.Time
+	// Request is the request's head; of its headers only the user agent and the trace are written.
+	Request *http.Request
+
+	// TokenHash is Hash of the client's token.
+	TokenHash     string
+	Principal     string
+	Subject       string
+	Groups        []string
+	DroppedGroups int
+
+	Operation string
+	// Model is the name that the client used, Upstream and TargetModel what became of it.
+	Model       string
+	Upstream    string
+	Provider    string
+	TargetModel string
+	Stream      bool
+
+	// Decision is "allow" or "deny"; "" where it did not come to one.
+	Decision     string
+	DecisionID   string
+	Policies     []string
+	PolicyErrors []string
+
+	Status int
+	// ErrorCode is apierror's; Cause is for the operator alone.
+	ErrorCode string
+	Cause     error
+
+	BytesIn, BytesOut int64
+	// FirstByte is when the first byte of the answer's body went to the client.
+	FirstByte         time.Time
+	Usage             *Usage
+	ResponseModel     string
+	UpstreamRequestID string
+	// Attempts counts what was sent upstream: 2 where a 401 was answered with a new token.
+	Attempts int
+
+	// Which caches served: the verified token, the decision, the upstream token's state.
+	TokenRemembered    bool
+	DecisionRemembered bool
+	UpstreamToken      string
+}
+
+// Usage is in tokens; Cost is in USD, NaN where the model has no price.
+type Usage struct {
+	Input, Output int64
+	Cost          float64
+}
+
+// Hash names a token in a record: enough to find a client's calls, not to use it.
+func Hash(token string) string {
+	sum := sha256.Sum256([]byte(token))
+	return hex.EncodeToString(sum[:6])
+}
+
+// Write writes the record as one line.
+func Write(log *slog.Logger, r *Record, end time.Time) {
+	level := slog.LevelInfo
+	switch {
+	case r.Status >= 500 || r.Cause != nil && r.Status < 400:
+		level = slog.LevelError
+	case r.Status >= 400:
+		level = slog.LevelWarn
+	}
+	total := end.Sub(r.Start)
+	attrs := record{}
+	attrs.text("request_id", r.RequestID)
+	attrs.add(slog.Group("httpRequest",
+		slog.String("requestMethod", r.Request.Method),
+		slog.String("requestUrl", bounded(r.Request.URL.EscapedPath())), // no query: a client may have put its token there
+		slog.Int("status", r.Status),
+		slog.Int64("requestSize", r.BytesIn),
+		slog.Int64("responseSize", r.BytesOut),
+		slog.String("userAgent", bounded(r.Request.UserAgent())),
+		slog.String("remoteIp", remoteIP(r.Request)),
+		slog.String("protocol", r.Request.Proto),
+		slog.String("latency", fmt.Sprintf("%.6fs", total.Seconds()))))
+	trace(&attrs, r.Request)
+
+	attrs.text("principal", r.Principal)
+	attrs.text("subject", r.Subject)
+	attrs.list("groups", r.Groups)
+	attrs.number("dropped_groups", int64(r.DroppedGroups))
+	attrs.text("token_sha256", r.TokenHash)
+	attrs.text("operation", r.Operation)
+	attrs.text("gen_ai.request.model", bounded(r.Model))
+	attrs.text("upstream", r.Upstream)
+	attrs.text("gen_ai.provider.name", r.Provider)
+	attrs.text("target_model", r.TargetModel)
+	attrs.text("gen_ai.response.model", bounded(r.ResponseModel))
+	if r.Operation != "" {
+		attrs.add(slog.Bool("stream", r.Stream))
+	}
+	attrs.text("decision", r.Decision)
+	attrs.text("decision_id", r.DecisionID)
+	attrs.list("policies", r.Policies)
+	attrs.list("policy_errors", r.PolicyErrors)
+	attrs.text("error_code", r.ErrorCode)
+	if r.Cause != nil {
+		attrs.text("cause", r.Cause.Error())
+	}
+	if u := r.Usage; u != nil {
+		attrs.add(slog.Int64("gen_ai.usage.input_tokens", u.Input), slog.Int64("gen_ai.usage.output_tokens", u.Output))
+		if !math.IsNaN(u.Cost) {
+			attrs.add(slog.Float64("cost_usd", u.Cost))
+		}
+	}
+	if !r.FirstByte.IsZero() {
+		attrs.add(slog.Float64("first_byte_seconds", r.FirstByte.Sub(r.Start).Seconds()))
+	}
+	attrs.add(slog.Float64("total_seconds", total.Seconds()))
+	attrs.number("attempts", int64(r.Attempts))
+	attrs.text("upstream_request_id", bounded(r.UpstreamRequestID))
+	if r.Principal != "" {
+		attrs.add(slog.Group("cache", slog.Bool("client_token", r.TokenRemembered), slog.Bool("decision", r.DecisionRemembered),
+			slog.String("upstream_token", r.UpstreamToken)))
+	}
+	log.LogAttrs(context.Background(), level, r.sentence(), attrs...)
+}
+
+// sentence is what an operator reads first in a list of records.
+func (r *Record) sentence() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%d", r.Status)
+	if r.ErrorCode != "" {
+		b.WriteString(" " + r.ErrorCode)
+	}
+	if r.Operation != "" {
+		b.WriteString(" " + r.Operation)
+	} else {
+		b.WriteString(" " + r.Request.Method + " " + bounded(r.Request.URL.EscapedPath()))
+	}
+	if r.Model != "" {
+		b.WriteString(" " + bounded(r.Model))
+	}
+	if r.Principal != "" {
+		b.WriteString(" for " + r.Principal)
+	}
+	return b.String()
+}
+
+type record []slog.Attr
+
+func (a *record) add(attrs ...slog.Attr) { *a = append(*a, attrs...) }
+
+func (a *record) text(key, value string) {
+	if value != "" {
+		a.add(slog.String(key, value))
+	}
+}
+
+func (a *record) number(key string, value int64) {
+	if value != 0 {
+		a.add(slog.Int64(key, value))
+	}
+}
+
+func (a *record) list(key string, values []string) {
+	if len(values) > 0 {
+		a.add(slog.Any(key, values))
+	}
+}
+
+// trace adds the ids under which Cloud Logging groups the lines of a request
+// (cloud.google.com/trace/docs/trace-context#legacy-http-header).
+func trace(attrs *record, r *http.Request) {
+	id, _, _ := strings.Cut(r.Header.Get("X-Cloud-Trace-Context"), "/")
+	if len(id) == 32 && hexadecimal(id) {
+		if project := os.Getenv("GOOGLE_CLOUD_PROJECT"); project != "" {
+			id = "projects/" + project + "/traces/" + id
+		}
+		attrs.text("logging.googleapis.com/trace", id)
+	}
+	if id := r.Header.Get("Function-Execution-Id"); id != "" {
+		attrs.add(slog.Group("logging.googleapis.com/labels", slog.String("execution_id", bounded(id))))
+	}
+}
+
+func hexadecimal(s string) bool { _, err := hex.DecodeString(s); return err == nil }
+
+// remoteIP is the last address of X-Forwarded-For, which Cloud Run's front end appends; those
+// before it are the client's own claim.
+func remoteIP(r *http.Request) string {
+	if f := r.Header.Values("X-Forwarded-For"); len(f) > 0 {
+		last := f[len(f)-1]
+		last = strings.TrimSpace(last[strings.LastIndexByte(last, ',')+1:])
+		if net.ParseIP(last) != nil {
+			return last
+		}
+	}
+	host, _, _ := net.SplitHostPort(r.RemoteAddr)
+	return host
+}
+
+// bounded keeps a text of the client's or an upstream's from filling the log.
+func bounded(s string) string {
+	const most = 256
+	if len(s) > most {
+		return strings.ToValidUTF8(s[:most], "") + "…"
+	}
+	return s
+}

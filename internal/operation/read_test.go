@@ -1,0 +1,337 @@
+package operation_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"llmgateway.dev/gateway/internal/apierror"
+	"llmgateway.dev/gateway/internal/operation"
+)
+
+func route(t testing.TB, method, target string) operation.Route {
+	t.Helper()
+	r, err := operation.Match(httptest.NewRequest(method, target, nil))
+	if err != nil {
+		t.Fatalf("%s %s: %v", method, target, err)
+	}
+	return r
+}
+
+func kind(err error) apierror.Kind {
+	if e, ok := errors.AsType[*apierror.Error](err); ok {
+		return e.Kind
+	}
+	return apierror.Kind{}
+}
+
+func join(parts [][]byte) string { return string(bytes.Join(parts, nil)) }
+
+const chat = "/v1/chat/completions"
+
+// What two readers might read in two ways is refused, and the refusal names nothing of the body.
+func TestAmbiguousBodiesAreRefused(t *testing.T) {
+	for name, body := range map[string]string{
+		"empty":                    ``,
+		"no object":                `["model"]`,
+		"a string":                 `"model"`,
+		"no model":                 `{"messages":[]}`,
+		"model twice":              `{"model":"a","model":"b"}`,
+		"model twice, escaped":     `{"model":"a","\u006dodel":"b"}`,
+		"model in another case":    `{"model":"a","Model":"b"}`,
+		"only in another case":     `{"MODEL":"a"}`,
+		"a fold beyond ASCII":      `{"model":"a","stream":true,"ſtream":false}`,
+		"model a number":           `{"model":1}`,
+		"model null":               `{"model":null}`,
+		"model an array":           `{"model":["a"]}`,
+		"model empty":              `{"model":""}`,
+		"stream a string":          `{"model":"a","stream":"true"}`,
+		"stream a number":          `{"model":"a","stream":1}`,
+		"stream in another case":   `{"model":"a","Stream":true}`,
+		"twice deep inside":        `{"model":"a","x":{"y":[{"z":1,"z":2}]}}`,
+		"trailing data":            `{"model":"a"}{"model":"b"}`,
+		"trailing word":            `{"model":"a"} x`,
+		"cut short":                `{"model":"a"`,
+		"BOM":                      "\xef\xbb\xbf" + `{"model":"a"}`,
+		"invalid UTF-8":            "{\"model\":\"a\",\"x\":\"\xff\"}",
+		"invalid UTF-8 in a name":  "{\"model\":\"a\",\"\xff\":1}",
+		"lone surrogate":           `{"model":"a","x":"\ud800"}`,
+		"lone surrogate in model":  `{"model":"\udc00"}`,
+		"comment":                  `{"model":"a"/**/}`,
+		"single quotes":            `{'model':'a'}`,
+		"NaN":                      `{"model":"a","temperature":NaN}`,
+		"100,000 deep":             `{"model":"a","x":` + strings.Repeat("[", 100_000) + strings.Repeat("]", 100_000) + `}`,
+		"UTF-16":                   "{\x00\"\x00",
+		"max_tokens a string":      `{"model":"a","max_tokens":"9"}`,
+		"max_tokens fractional":    `{"model":"a","max_tokens":1.5}`,
+		"max_tokens exponential":   `{"model":"a","max_tokens":1e3}`,
+		"max_tokens negative":      `{"model":"a","max_tokens":-1}`,
+		"max_tokens huge":          `{"model":"a","max_tokens":99999999999999999999}`,
+		"two bounds of output":     `{"model":"a","max_tokens":1,"max_completion_tokens":2}`,
+		"models a string":          `{"model":"a","models":"b"}`,
+		"models of numbers":        `{"model":"a","models":[1]}`,
+		"a tool's model a number":  `{"model":"a","tools":[{"model":1}]}`,
+		"a tool's Model":           `{"model":"a","tools":[{"Model":"b"}]}`,
+		"tools an object":          `{"model":"a","tools":{"model":"b"}}`,
+		"stream_options a list":    `{"model":"a","stream":true,"stream_options":[]}`,
+		"include_usage a string":   `{"model":"a","stream":true,"stream_options":{"include_usage":"yes"}}`,
+		"stream_options twice":     `{"model":"a","stream_options":{},"stream_options":{}}`,
+		"Stream_Options":           `{"model":"a","Stream_Options":{}}`,
+		"Include_usage":            `{"model":"a","stream_options":{"Include_usage":true}}`,
+		"control character inside": "{\"model\":\"a\nb\"}",
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := operation.Read(route(t, "POST", chat), []byte(body))
+			if kind(err) != apierror.InvalidRequest {
+				t.Fatalf("got %v, want invalid_request", err)
+			}
+			if msg := apierror.From(err).Message; strings.ContainsAny(msg, "\"\\") {
+				t.Errorf("message %q holds characters that RFC 6750 does not allow", msg)
+			}
+		})
+	}
+}
+
+func TestBodyBytesAreKeptButForTheSplices(t *testing.T) {
+	for _, tt := range []struct {
+		name, body string
+		rename     map[string]string
+		usage      bool
+		want       string
+	}{
+		{"nothing to do", "{ \"model\" :\t\"a\", \"n\": 1.0e0 }", nil, true, "{ \"model\" :\t\"a\", \"n\": 1.0e0 }"},
+		{"the model's name, white space and number forms kept", "{\"n\":1.00, \"model\" : \"a\",\n\"x\":\"\\u0041\"}", map[string]string{"a": "b/c"}, true, "{\"n\":1.00, \"model\" : \"b/c\",\n\"x\":\"\\u0041\"}"},
+		{"an escaped name", `{"mod\u0065l":"\u0061"}`, map[string]string{"a": "b"}, true, `{"mod\u0065l":"b"}`},
+		{"a name that needs escapes", `{"model":"a"}`, map[string]string{"a": "q\"\\"}, true, `{"model":"q\"\\"}`},
+		{"usage is asked for", `{"model":"a","stream":true}`, nil, true, `{"stream_options":{"include_usage":true},"model":"a","stream":true}`},
+		{"usage is not asked for where the upstream does not know it", `{"model":"a","stream":true}`, nil, false, `{"model":"a","stream":true}`},
+		{"no stream, no usage", `{"model":"a","stream":false}`, nil, true, `{"model":"a","stream":false}`},
+		{"among other options", `{"model":"a","stream":true,"stream_options":{"x":1}}`, nil, true, `{"model":"a","stream":true,"stream_options":{"include_usage":true,"x":1}}`},
+		{"empty options", `{"stream_options":{ },"model":"a","stream":true}`, nil, true, `{"stream_options":{"include_usage":true },"model":"a","stream":true}`},
+		{"null options", `{"stream_options":null,"model":"a","stream":true}`, nil, true, `{"stream_options":{"include_usage":true},"model":"a","stream":true}`},
+		{"usage declined", `{"stream_options":{"y":[],"include_usage": false},"model":"a","stream":true}`, nil, true, `{"stream_options":{"y":[],"include_usage": true},"model":"a","stream":true}`},
+		{"usage asked for by the client", `{"stream_options":{"include_usage":true},"model":"a","stream":true}`, nil, true, `{"stream_options":{"include_usage":true},"model":"a","stream":true}`},
+		{"every model, wherever it stands", `{"models":["b","a"],"model":"a","tools":[{"type":"t","model":"b"},{"parameters":{"model":1}}]}`, map[string]string{"a": "A", "b": "BB"}, true,
+			`{"models":["BB","A"],"model":"A","tools":[{"type":"t","model":"BB"},{"parameters":{"model":1}}]}`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			req, err := operation.Read(route(t, "POST", chat), []byte(tt.body))
+			if err != nil {
+				t.Fatal(err)
+			}
+			var names []string
+			for _, m := range req.Models {
+				name := m.Name
+				if to, ok := tt.rename[name]; ok {
+					name = to
+				}
+				names = append(names, name)
+			}
+			if got := join(req.Body(names, tt.usage)); got != tt.want {
+				t.Errorf("got  %s\nwant %s", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestFieldsAreRead(t *testing.T) {
+	req, err := operation.Read(route(t, "POST", chat), []byte(`{"stream":true,"max_completion_tokens":7,"models":["x"],"model":"m","stream_options":{"include_usage":true}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !req.Stream || *req.MaxOutputTokens != 7 || !req.UsageAsked || req.AsksUsage() || len(req.Models) != 2 || req.Models[0].Name != "m" || req.Models[1].Name != "x" {
+		t.Errorf("%+v", req)
+	}
+	req, err = operation.Read(route(t, "POST", "/v1/fine_tuning/jobs"), []byte(`{"model":"m","method":{"type":"reinforcement","reinforcement":{"grader":{"graders":{"a":{"model":"judge"},"b":{"name":1}}}}}}`))
+	if err != nil || len(req.Models) != 2 || req.Models[1].Name != "judge" {
+		t.Errorf("a grader's model is not decided on: %+v %v", req, err)
+	}
+}
+
+func TestAnOperationWithoutABodyTakesNone(t *testing.T) {
+	r := route(t, "POST", "/v1/fine_tuning/jobs/ftjob-1/cancel")
+	if _, err := operation.Read(r, nil); err != nil {
+		t.Error(err)
+	}
+	if _, err := operation.Read(r, []byte(`{}`)); kind(err) != apierror.InvalidRequest {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestMatch(t *testing.T) {
+	for _, tt := range []struct {
+		method, target string
+		want           operation.Name
+		path, query    string
+	}{
+		{"POST", "/v1/chat/completions", "chat.completions.create", "/v1/chat/completions", ""},
+		{"POST", "/v1/embeddings", "embeddings.create", "/v1/embeddings", ""},
+		{"GET", "/v1/models", "models.list", "/v1/models", ""},
+		{"GET", "/v1/models/gpt-4", "models.retrieve", "/v1/models/gpt-4", ""},
+		{"GET", "/v1/models/google/gemini", "models.retrieve", "/v1/models/google/gemini", ""},
+		{"POST", "/v1/fine_tuning/jobs", "fine_tuning.jobs.create", "/v1/fine_tuning/jobs", ""},
+		{"GET", "/v1/fine_tuning/jobs?limit=2&after=ftjob-1", "fine_tuning.jobs.list", "/v1/fine_tuning/jobs", "after=ftjob-1&limit=2"},
+		{"GET", "/v1/fine_tuning/jobs?metadata%5Bteam%5D=a%26b", "fine_tuning.jobs.list", "/v1/fine_tuning/jobs", "metadata%5Bteam%5D=a%26b"},
+		{"GET", "/v1/fine_tuning/jobs/ftjob-1", "fine_tuning.jobs.retrieve", "/v1/fine_tuning/jobs/ftjob-1", ""},
+		{"POST", "/v1/fine_tuning/jobs/ftjob-1/cancel", "fine_tuning.jobs.cancel", "/v1/fine_tuning/jobs/ftjob-1/cancel", ""},
+		{"GET", "/v1/fine_tuning/jobs/ftjob-1/events", "fine_tuning.jobs.list_events", "/v1/fine_tuning/jobs/ftjob-1/events", ""},
+		{"GET", "/v1/fine_tuning/jobs/ftjob-1/checkpoints", "fine_tuning.jobs.checkpoints.list", "/v1/fine_tuning/jobs/ftjob-1/checkpoints", ""},
+	} {
+		r, err := operation.Match(httptest.NewRequest(tt.method, tt.target, nil))
+		if err != nil || r.Name != tt.want || r.Path != tt.path || r.Query != tt.query {
+			t.Errorf("%s %s: %+v %v", tt.method, tt.target, r, err)
+		}
+	}
+	if r := route(t, "GET", "/v1/models/a%2Fb%20c"); r.Model != "a/b c" {
+		t.Errorf("model %q", r.Model)
+	}
+}
+
+func TestWhatIsNotInTheTableIsRefused(t *testing.T) {
+	for _, tt := range []struct {
+		method, target string
+		want           apierror.Kind
+	}{
+		{"POST", "/v1/completions/", apierror.NotFound},
+		{"POST", "/v1/chat/completions/", apierror.NotFound},
+		{"POST", "/v1/chat//completions", apierror.NotFound},
+		{"POST", "/V1/chat/completions", apierror.NotFound},
+		{"POST", "/v1/chat%2Fcompletions", apierror.NotFound},
+		{"POST", "/v1/chat/completions;x=1", apierror.NotFound},
+		{"POST", "/v1/%63hat/completions", apierror.NotFound},
+		{"POST", "/chat/completions", apierror.NotFound},
+		{"GET", "/v1/models/", apierror.NotFound},
+		{"GET", "/v1/fine_tuning/jobs/%2e%2e", apierror.NotFound},
+		{"GET", "/v1/fine_tuning/jobs/..", apierror.NotFound},
+		{"GET", "/v1/fine_tuning/jobs/a%2Fevents", apierror.NotFound},
+		{"GET", "/v1/fine_tuning/jobs/a%00", apierror.NotFound},
+		{"GET", "/v1/fine_tuning/jobs//events", apierror.NotFound},
+		{"GET", "/v1/fine_tuning/jobs/" + strings.Repeat("a", 257), apierror.NotFound},
+		{"GET", "/v1/chat/completions", apierror.MethodNotAllowed},
+		{"post", "/v1/chat/completions", apierror.MethodNotAllowed},
+		{"DELETE", "/v1/fine_tuning/jobs", apierror.MethodNotAllowed},
+		{"POST", "/v1/chat/completions?model=x", apierror.InvalidRequest},
+		{"GET", "/v1/fine_tuning/jobs?limit=1&limit=2", apierror.InvalidRequest},
+		{"GET", "/v1/fine_tuning/jobs?limit=1;after=2", apierror.InvalidRequest},
+		{"GET", "/v1/fine_tuning/jobs?%zz", apierror.InvalidRequest},
+	} {
+		_, err := operation.Match(httptest.NewRequest(tt.method, tt.target, nil))
+		if kind(err) != tt.want {
+			t.Errorf("%s %s: %v, want %v", tt.method, tt.target, err, tt.want)
+		}
+	}
+	_, err := operation.Match(httptest.NewRequest("PUT", "/v1/fine_tuning/jobs", nil))
+	if allow := apierror.From(err).Allow; allow != "GET, POST" {
+		t.Errorf("Allow: %s", allow)
+	}
+}
+
+// A row added to the table must be decidable: named, grouped or a list, and reachable.
+func TestEveryRowIsWhole(t *testing.T) {
+	seen := map[operation.Name]bool{}
+	for _, op := range operation.All() {
+		if op.Name == "" || seen[op.Name] {
+			t.Errorf("%s %s: name %q is empty or repeated", op.Method, op.Path, op.Name)
+		}
+		seen[op.Name] = true
+		if op.IsList() && (op.Method != http.MethodGet || op.Fields != nil) {
+			t.Errorf("%s needs a group: what changes something or takes a body must be decided on", op.Name)
+		}
+		if op.Group != "" && op.Method != http.MethodGet && op.Group != operation.Inference && !op.Effects {
+			t.Errorf("%s changes something upstream and must say so", op.Name)
+		}
+		path := strings.NewReplacer("{id}", "x-1", "{model...}", "m").Replace(op.Path)
+		if r, err := operation.Match(httptest.NewRequest(op.Method, path, nil)); err != nil || r.Operation != op {
+			t.Errorf("%s: %s %s matches %v, %v", op.Name, op.Method, path, r.Operation, err)
+		}
+	}
+}
+
+// JSONTestSuite (github.com/nst/JSONTestSuite): wrapped as a member, what must be rejected is, and what
+// must be accepted is, but for repeated names, which are refused here.
+func TestJSONTestSuite(t *testing.T) {
+	dir := filepath.Join("..", "..", "..", "shared", "corpora", "json-test-suite", "test_parsing")
+	files, _ := filepath.Glob(filepath.Join(dir, "*.json"))
+	if len(files) == 0 {
+		t.Skip("left out: JSONTestSuite is not beside this repository")
+	}
+	r := route(t, "POST", chat)
+	for _, file := range files {
+		doc, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		name := filepath.Base(file)
+		_, err = operation.Read(r, []byte(`{"model":"m","x":`+string(doc)+`}`))
+		switch {
+		case strings.HasPrefix(name, "y_object_duplicated_key"), strings.HasPrefix(name, "n_"):
+			// Wrapping completes a few documents; those must still not be read otherwise than by encoding/json.
+			if err == nil && !json.Valid([]byte(`{"model":"m","x":`+string(doc)+`}`)) {
+				t.Errorf("%s was accepted", name)
+			}
+			if _, err := operation.Read(r, doc); err == nil {
+				t.Errorf("%s was accepted as a body", name)
+			}
+		case strings.HasPrefix(name, "y_"):
+			if err != nil {
+				t.Errorf("%s was refused: %v", name, err)
+			}
+		}
+	}
+}
+
+// Whatever is accepted, another reader reads as the same model and stream; so too what is sent.
+func FuzzRead(f *testing.F) {
+	for _, s := range []string{`{"model":"a"}`, `{"stream":true,"model":"\u0061","stream_options":{"x":{}}}`, `{"model":"a","models":["b"],"tools":[{"model":"c"}],"max_tokens":3}`, `{"Model":"x"}`} {
+		f.Add([]byte(s))
+	}
+	r := route(f, "POST", chat)
+	f.Fuzz(func(t *testing.T, body []byte) {
+		req, err := operation.Read(r, body)
+		if err != nil {
+			return
+		}
+		var got struct {
+			Model  string `json:"model"`
+			Stream bool   `json:"stream"`
+		}
+		if err := json.Unmarshal(body, &got); err != nil || got.Model != req.Models[0].Name || got.Stream != req.Stream {
+			t.Fatalf("encoding/json reads %+v (%v), we read %q %v", got, err, req.Models[0].Name, req.Stream)
+		}
+		names := make([]string, len(req.Models))
+		for i := range names {
+			names[i] = "renamed"
+		}
+		sent := []byte(join(req.Body(names, true)))
+		again, err := operation.Read(r, sent)
+		if err != nil {
+			t.Fatalf("what is sent is not what may be received: %v", err)
+		}
+		for _, m := range again.Models {
+			if m.Name != "renamed" {
+				t.Fatalf("a model went through unnamed: %q", m.Name)
+			}
+		}
+		if again.Stream != req.Stream || again.Stream && !again.UsageAsked {
+			t.Fatalf("stream %v, usage %v", again.Stream, again.UsageAsked)
+		}
+	})
+}
+
+func BenchmarkRead(b *testing.B) {
+	body := []byte(`{"model":"gpt-4-turbo","stream":true,"messages":[{"role":"user","content":"` + strings.Repeat("all work and no play ", 200) + `"}]}`)
+	r := route(b, "POST", chat)
+	b.SetBytes(int64(len(body)))
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := operation.Read(r, body); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

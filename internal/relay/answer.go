@@ -1,0 +1,169 @@
+package relay
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+
+	"llmgateway.dev/gateway/internal/apierror"
+)
+
+// Outcome is what became of an answer, for the audit record.
+type Outcome struct {
+	Status int
+	// Bytes are those of the body that were passed on.
+	Bytes int64
+	// FirstByte is when the first of them was; zero where there was none.
+	FirstByte time.Time
+	// Model is the model that the upstream says answered.
+	Model string
+	// Usage is nil where the answer told none.
+	Usage *Usage
+	// UpstreamRequestID is the upstream's own id of the call.
+	UpstreamRequestID string
+	// Err is why the answer broke off, or nil: an *apierror.Error where the upstream is at fault, context.Canceled
+	// where the client left.
+	Err error
+}
+
+// buffers are shared by all answers.
+var buffers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, 32<<10) }}
+
+// Copy passes the answer on and closes it. The status is the upstream's own. When the answer breaks
+// off, the client's connection is unusable after.
+func (a *Answer) Copy(ctx context.Context, w http.ResponseWriter) *Outcome {
+	defer a.Body.Close()
+	o := &Outcome{Status: a.StatusCode, UpstreamRequestID: a.Header.Get("X-Request-Id")}
+	copyHeader(w.Header(), a.Header)
+
+	media, _, _ := mime.ParseMediaType(a.Header.Get("Content-Type"))
+	readable := a.Header.Get("Content-Encoding") == ""
+	stream := media == "text/event-stream" && readable
+	if !stream && a.ContentLength >= 0 {
+		w.Header().Set("Content-Length", strconv.FormatInt(a.ContentLength, 10))
+	}
+	w.WriteHeader(a.StatusCode)
+
+	out := &writer{w: w, flush: http.NewResponseController(w).Flush, o: o, now: a.now}
+	r := buffers.Get().(*bufio.Reader)
+	r.Reset(a.Body)
+	defer func() { r.Reset(nil); buffers.Put(r) }()
+
+	var err error
+	switch {
+	case stream:
+		err = a.copyEvents(out, r)
+	case media == "application/json" && readable && a.StatusCode < 300:
+		// The reader of usage pulls the answer through; what it leaves is copied plainly.
+		readSummary(io.TeeReader(r, out), o)
+		if err = out.err; err == nil {
+			_, err = io.Copy(out, r)
+		}
+	default:
+		_, err = io.Copy(out, r)
+	}
+	if err != nil {
+		o.Err = a.broken(ctx, out, err)
+		a.abort(w, stream, o.Err)
+	}
+	return o
+}
+
+// copyEvents passes a stream on, flushed at each event.
+func (a *Answer) copyEvents(out *writer, r *bufio.Reader) error {
+	if err := out.flush(); err != nil { // the head: a client may wait for it alone
+		return clientLeft{err}
+	}
+	stream := events{r: r}
+	finished := false
+	for {
+		event, whole, err := stream.next()
+		hide := whole && readEvent(event, out.o) && a.call.HidesUsage
+		finished = finished || whole && bytes.Equal(data(event), done)
+		if len(event) > 0 && !hide {
+			if _, werr := out.Write(event); werr != nil {
+				return werr
+			}
+			if werr := out.flush(); werr != nil {
+				return clientLeft{werr}
+			}
+		}
+		switch {
+		case err == io.EOF && (len(event) > 0 || stream.open):
+			return io.ErrUnexpectedEOF // the stream ended inside an event
+		case err == io.EOF && a.endsByClosing() && !finished:
+			return io.ErrUnexpectedEOF // nothing but [DONE] tells such an end from a death
+		case err == io.EOF:
+			return nil
+		case err != nil:
+			return err
+		}
+	}
+}
+
+// endsByClosing reports whether the answer's framing says nothing of its end (RFC 9112 section 6.3, item 8).
+func (a *Answer) endsByClosing() bool {
+	return a.ProtoMajor == 1 && a.ContentLength < 0 && len(a.TransferEncoding) == 0
+}
+
+// broken turns what ended a copy into what the audit record and the client are told.
+func (a *Answer) broken(ctx context.Context, out *writer, err error) error {
+	var left clientLeft
+	switch {
+	case ctx.Err() != nil:
+		return ended(ctx)
+	case errors.As(err, &left):
+		return context.Canceled
+	}
+	return apierror.New(apierror.UpstreamError, "the upstream broke off its answer; what came is incomplete").Because(err)
+}
+
+// abort makes the end visible. functions-framework-go recovers every panic, http.ErrAbortHandler
+// included, and ends the body cleanly; a write deadline in the past makes net/http's own
+// last write fail, so that it closes the connection instead.
+func (a *Answer) abort(w http.ResponseWriter, stream bool, err error) {
+	rc := http.NewResponseController(w)
+	if e, ok := errors.AsType[*apierror.Error](err); ok && stream {
+		// The upstream may have died within an event; an empty line ends it.
+		w.Write([]byte("\n\n"))
+		w.Write(apierror.Event(a.call.Dialect, e))
+	}
+	rc.Flush()
+	rc.SetWriteDeadline(time.Unix(1, 0))
+	w.Write([]byte("\n")) // so that there is something left to write, and to fail
+	rc.Flush()
+}
+
+// clientLeft marks a write error: the client is gone.
+type clientLeft struct{ error }
+
+// writer counts what goes to the client.
+type writer struct {
+	w     io.Writer
+	flush func() error
+	o     *Outcome
+	now   func() time.Time
+	err   error
+}
+
+func (w *writer) Write(p []byte) (int, error) {
+	if w.err != nil {
+		return 0, w.err
+	}
+	if w.o.FirstByte.IsZero() && len(p) > 0 {
+		w.o.FirstByte = w.now()
+	}
+	n, err := w.w.Write(p)
+	w.o.Bytes += int64(n)
+	if err != nil {
+		w.err = clientLeft{err}
+	}
+	return n, w.err
+}

@@ -1,0 +1,143 @@
+// Package relay sends one authorized request upstream and streams the answer back.
+//
+// Send makes one attempt and returns with the head of the answer; Answer.Copy passes the answer on as
+// it comes. Nothing is re-marshalled: bytes go through as they are, one server-sent event at a time
+// where the answer is a stream of them. The one thing taken out is the usage chunk that the gateway
+// itself asked for.
+//
+// An answer that breaks off looks broken to the client too. A clean end would pass for a complete answer with
+// every provider's SDK, so a stream first gets an error event, and then the connection is cut.
+package relay
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"time"
+
+	"llmgateway.dev/gateway/internal/apierror"
+	"llmgateway.dev/gateway/internal/config"
+)
+
+// Relay sends requests over pooled connections. It is safe for concurrent use.
+type Relay struct {
+	transport http.RoundTripper
+	now       func() time.Time
+}
+
+// New returns a Relay that waits at most s.UpstreamHeaderTimeout for the head of an answer.
+func New(s config.Server) *Relay {
+	return &Relay{now: time.Now, transport: &http.Transport{
+		Proxy:                 http.ProxyFromEnvironment,
+		DialContext:           (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
+		ForceAttemptHTTP2:     true,
+		TLSHandshakeTimeout:   10 * time.Second,
+		ResponseHeaderTimeout: s.UpstreamHeaderTimeout,
+		MaxIdleConnsPerHost:   100, // an instance's concurrency: each of its requests may hold one
+		// An instance that was frozen finds its idle connections dead; few are kept for long.
+		IdleConnTimeout:        30 * time.Second,
+		MaxResponseHeaderBytes: 256 << 10,
+		DisableCompression:     true, // bytes are passed as they come
+	}}
+}
+
+// Call is what is sent.
+type Call struct {
+	Method string
+	URL    string
+	// Body is sent part by part; nil is none. It is not changed, so a Call may be sent again.
+	Body [][]byte
+	// Present adds the upstream's credential.
+	Present func(http.Header)
+	// HidesUsage says that the body asked for a stream's usage on the gateway's behalf.
+	HidesUsage bool
+	// Effects says that the call must not reach the upstream twice.
+	Effects bool
+	Dialect apierror.Dialect
+}
+
+// Answer is an upstream's answer whose head has come.
+type Answer struct {
+	*http.Response
+	call *Call
+	now  func() time.Time
+}
+
+// Send makes one attempt. client is the client's request: the allowed ones of its headers go along.
+// ctx bounds the whole call, the answer's body included; ending it ends the upstream's work.
+//
+// The error is an *apierror.Error (upstream_error, upstream_timeout), or the cause of ctx's end.
+// Redirects and upgrades are no answers.
+func (r *Relay) Send(ctx context.Context, client *http.Request, call *Call) (*Answer, error) {
+	req, err := http.NewRequestWithContext(ctx, call.Method, call.URL, nil)
+	if err != nil {
+		return nil, fmt.Errorf("build upstream request: %w", err)
+	}
+	setBody(req, call.Body)
+	req.Header = requestHeader(client.Header, call)
+	if !call.Effects {
+		// Present but empty: the transport may send again over a fresh connection when a pooled one
+		// turns out to be dead, and the header itself is not sent (net/http.Transport).
+		req.Header["Idempotency-Key"] = []string{}
+	}
+	call.Present(req.Header)
+	resp, err := r.transport.RoundTrip(req)
+	if err != nil {
+		return nil, sendError(ctx, err)
+	}
+	switch {
+	case resp.StatusCode >= 300 && resp.StatusCode < 400 && resp.StatusCode != http.StatusNotModified:
+		resp.Body.Close()
+		return nil, apierror.New(apierror.UpstreamError, "the upstream answered with a redirect, which is not followed; its base_url may be wrong").
+			Because(fmt.Errorf("status %d", resp.StatusCode))
+	case resp.StatusCode < 200:
+		resp.Body.Close()
+		return nil, apierror.New(apierror.UpstreamError, "the upstream wanted to switch protocols, which is refused").
+			Because(fmt.Errorf("status %d", resp.StatusCode))
+	}
+	return &Answer{Response: resp, call: call, now: r.now}, nil
+}
+
+func setBody(req *http.Request, parts [][]byte) {
+	if len(parts) == 0 {
+		return
+	}
+	req.ContentLength = 0
+	for _, p := range parts {
+		req.ContentLength += int64(len(p))
+	}
+	req.GetBody = func() (io.ReadCloser, error) {
+		readers := make([]io.Reader, len(parts))
+		for i, p := range parts {
+			readers[i] = bytes.NewReader(p)
+		}
+		return io.NopCloser(io.MultiReader(readers...)), nil
+	}
+	req.Body, _ = req.GetBody()
+}
+
+// sendError classifies what kept the head of an answer from coming. The transport's errors name the
+// address, never a header.
+func sendError(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return ended(ctx)
+	}
+	var timeout net.Error
+	if errors.As(err, &timeout) && timeout.Timeout() {
+		return apierror.New(apierror.UpstreamTimeout, "the upstream did not answer in time; try again, or ask for less").Because(err)
+	}
+	return apierror.New(apierror.UpstreamError, "the upstream could not be reached; try again").Because(err)
+}
+
+// ended says why ctx ended: the client left (context.Canceled), the request took too long, or the
+// reason the canceller gave.
+func ended(ctx context.Context) error {
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return apierror.New(apierror.UpstreamTimeout, "the request took longer than the gateway allows; ask for less").Because(context.Cause(ctx))
+	}
+	return context.Cause(ctx)
+}

@@ -1,0 +1,418 @@
+package relay_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"llmgateway.dev/gateway/internal/apierror"
+	"llmgateway.dev/gateway/internal/config"
+	"llmgateway.dev/gateway/internal/relay"
+)
+
+// gateway is a client's side of a relay: a server that sends each request to upstream.
+type gateway struct {
+	*httptest.Server
+	outcomes chan *relay.Outcome
+	errs     chan error
+}
+
+func newGateway(t *testing.T, upstream string, call relay.Call) *gateway {
+	t.Helper()
+	rl := relay.New(config.Server{UpstreamHeaderTimeout: 300 * time.Millisecond})
+	g := &gateway{outcomes: make(chan *relay.Outcome, 10), errs: make(chan error, 10)}
+	g.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		call := call
+		call.Method, call.URL = r.Method, upstream+r.URL.Path
+		if call.Present == nil {
+			call.Present = func(h http.Header) { h.Set("Authorization", "Bearer ours") }
+		}
+		answer, err := rl.Send(r.Context(), r, &call)
+		if err != nil {
+			g.errs <- err
+			apierror.Write(w, apierror.OpenAI, apierror.From(err))
+			return
+		}
+		g.outcomes <- answer.Copy(r.Context(), w)
+	}))
+	t.Cleanup(g.Close)
+	return g
+}
+
+func serve(t *testing.T, h http.HandlerFunc) string {
+	t.Helper()
+	s := httptest.NewServer(h)
+	t.Cleanup(func() { s.CloseClientConnections(); s.Close() })
+	return s.URL
+}
+
+// raw answers every connection with text as it stands, and closes it.
+func raw(t *testing.T, text string) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				http.ReadRequest(bufio.NewReader(c))
+				io.WriteString(c, text)
+				c.Close()
+			}()
+		}
+	}()
+	return "http://" + l.Addr().String()
+}
+
+func get(t *testing.T, url string) (*http.Response, string, error) {
+	t.Helper()
+	resp, err := http.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	return resp, string(body), err
+}
+
+const (
+	chunk1 = "data: {\"id\":\"1\",\"model\":\"m-1\",\"choices\":[{\"delta\":{\"content\":\"hi\"}}],\"usage\":null}\n\n"
+	chunk2 = "event: odd\nid: 7\nretry: 1\n: comment\ndata: {\"choices\":\ndata: [{}]}\n\n"
+	usage  = "data: {\"id\":\"1\",\"model\":\"m-1\",\"choices\":[],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":5}}\n\n"
+	end    = "data: [DONE]\n\n"
+)
+
+func sse(text string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream; charset=utf-8")
+		io.WriteString(w, text)
+	}
+}
+
+func TestAStreamPassesByteForByteButForTheUsageThatWeAskedFor(t *testing.T) {
+	for _, tt := range []struct {
+		name, sent, want string
+		hides            bool
+	}{
+		{"our usage chunk is taken out", chunk1 + chunk2 + usage + end, chunk1 + chunk2 + end, true},
+		{"the client's is not", chunk1 + usage + end, chunk1 + usage + end, false},
+		{"CRLF", strings.ReplaceAll(chunk1+usage+end, "\n", "\r\n"), strings.ReplaceAll(chunk1+end, "\n", "\r\n"), true},
+		{"invalid JSON passes", "data: {nonsense\n\n" + end, "data: {nonsense\n\n" + end, true},
+		{"a usage beside choices stays", strings.Replace(usage, "[]", "[{}]", 1) + end, strings.Replace(usage, "[]", "[{}]", 1) + end, true},
+		{"an event of 3 MiB passes unread", "data: " + strings.Repeat("x", 3<<20) + "\n\n" + usage + end, "data: " + strings.Repeat("x", 3<<20) + "\n\n" + end, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			g := newGateway(t, serve(t, sse(tt.sent)), relay.Call{HidesUsage: tt.hides})
+			_, body, err := get(t, g.URL)
+			if err != nil || body != tt.want {
+				t.Errorf("%v, %d bytes: %.300q", err, len(body), body)
+			}
+			o := <-g.outcomes
+			if o.Err != nil || o.Bytes != int64(len(tt.want)) || o.FirstByte.IsZero() {
+				t.Errorf("%+v", o)
+			}
+			if strings.Contains(tt.sent, "prompt_tokens") && (o.Usage == nil || *o.Usage != relay.Usage{Input: 3, Output: 5}) {
+				t.Errorf("usage %v", o.Usage)
+			}
+		})
+	}
+}
+
+func TestEachEventIsFlushedAtOnce(t *testing.T) {
+	next := make(chan bool)
+	g := newGateway(t, serve(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		w.WriteHeader(200)
+		w.(http.Flusher).Flush()
+		for range next {
+			io.WriteString(w, chunk1)
+			w.(http.Flusher).Flush()
+		}
+	}), relay.Call{})
+	resp, err := http.Get(g.URL) // the head comes before the first event
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	buf := make([]byte, len(chunk1))
+	for range 3 {
+		next <- true
+		if _, err := io.ReadFull(resp.Body, buf); err != nil || string(buf) != chunk1 {
+			t.Fatalf("%q %v", buf, err)
+		}
+	}
+	close(next)
+}
+
+func TestUsageIsReadFromAnAnswerThatPassesUnchanged(t *testing.T) {
+	large := `{"object":"list", "data":["` + strings.Repeat("x", 20<<20) + `"],"model":"m-2","usage":{"prompt_tokens":9,"total_tokens":9}}` + " \n"
+	for name, body := range map[string]string{"20 MiB": large, "small": `{"usage":{"prompt_tokens":9},"model":"m-2"}`} {
+		g := newGateway(t, serve(t, func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			io.WriteString(w, body)
+		}), relay.Call{})
+		if _, got, err := get(t, g.URL); err != nil || got != body {
+			t.Errorf("%s: %v, %d bytes", name, err, len(got))
+		}
+		if o := <-g.outcomes; o.Usage == nil || *o.Usage != (relay.Usage{Input: 9}) || o.Model != "m-2" {
+			t.Errorf("%s: %+v", name, o)
+		}
+	}
+}
+
+func TestAnAnswerThatIsNotWhatItSaysPassesUnchanged(t *testing.T) {
+	for name, body := range map[string]string{"empty": "", "no object": "[1,2]", "cut short": `{"model":"m","usage":{"prompt`, "text": "Internal Server Error", "usage of another type": `{"usage":"much","model":7}`} {
+		g := newGateway(t, serve(t, func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			io.WriteString(w, body)
+		}), relay.Call{})
+		if _, got, err := get(t, g.URL); err != nil || got != body {
+			t.Errorf("%s: %v %q", name, err, got)
+		}
+		if o := <-g.outcomes; o.Usage != nil || o.Err != nil {
+			t.Errorf("%s: %+v", name, o)
+		}
+	}
+}
+
+func TestAnUpstreamThatDiesLooksBrokenToTheClient(t *testing.T) {
+	head := "HTTP/1.1 200 OK\r\nContent-Type: %s\r\n%s\r\n"
+	chunked := func(s string) string { return fmt.Sprintf("%x\r\n%s\r\n", len(s), s) }
+	for _, tt := range []struct {
+		name, answer string
+		// event says that the client is told in the stream.
+		event bool
+	}{
+		{"chunked, mid-event", fmt.Sprintf(head, "text/event-stream", "Transfer-Encoding: chunked\r\n") + chunked(chunk1) + chunked("data: {\"cho"), true},
+		{"chunked, between events", fmt.Sprintf(head, "text/event-stream", "Transfer-Encoding: chunked\r\n") + chunked(chunk1), true},
+		{"chunked cleanly, mid-event", fmt.Sprintf(head, "text/event-stream", "Transfer-Encoding: chunked\r\n") + chunked(chunk1) + chunked("data: {\"cho") + "0\r\n\r\n", true},
+		{"ended by closing, without [DONE]", fmt.Sprintf(head, "text/event-stream", "Connection: close\r\n") + chunk1, true},
+		{"before the first event", fmt.Sprintf(head, "text/event-stream", "Transfer-Encoding: chunked\r\n"), true},
+		{"JSON, shorter than its length", fmt.Sprintf(head, "application/json", "Content-Length: 100\r\n") + `{"model":"m"`, false},
+		{"JSON, one byte short", fmt.Sprintf(head, "application/json", "Content-Length: 3\r\n") + `{}`, false},
+		{"chunked JSON", fmt.Sprintf(head, "application/json", "Transfer-Encoding: chunked\r\n") + chunked(`{"model":"m"}`), false},
+		{"audio", fmt.Sprintf(head, "audio/mpeg", "Transfer-Encoding: chunked\r\n") + chunked("abc"), false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			g := newGateway(t, raw(t, tt.answer), relay.Call{})
+			_, body, err := get(t, g.URL)
+			if err == nil {
+				t.Errorf("the answer ended cleanly: %q", body)
+			}
+			if told := strings.Contains(body, `"code":"upstream_error"`); told != tt.event {
+				t.Errorf("error event %v, want %v: %q", told, tt.event, body)
+			}
+			if tt.event && !strings.Contains(body, "\n\ndata: {\"error\"") {
+				t.Errorf("the error is no event of its own: %q", body)
+			}
+			if o := <-g.outcomes; apierror.From(o.Err).Kind != apierror.UpstreamError {
+				t.Errorf("%+v", o)
+			}
+		})
+	}
+}
+
+func TestAStreamThatEndsByClosingAfterDoneIsComplete(t *testing.T) {
+	g := newGateway(t, raw(t, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"+chunk1+end), relay.Call{})
+	if _, body, err := get(t, g.URL); err != nil || body != chunk1+end {
+		t.Errorf("%q %v", body, err)
+	}
+}
+
+func TestAClientThatLeavesCancelsTheUpstream(t *testing.T) {
+	for _, stage := range []string{"before the head", "mid-stream"} {
+		t.Run(stage, func(t *testing.T) {
+			arrived, cancelled := make(chan bool), make(chan time.Time, 1)
+			g := newGateway(t, serve(t, func(w http.ResponseWriter, r *http.Request) {
+				if stage == "mid-stream" {
+					sse(chunk1)(w, r)
+					w.(http.Flusher).Flush()
+				}
+				close(arrived)
+				<-r.Context().Done()
+				cancelled <- time.Now()
+			}), relay.Call{})
+			ctx, leave := context.WithCancel(context.Background())
+			req, _ := http.NewRequestWithContext(ctx, "GET", g.URL, nil)
+			headed := make(chan bool)
+			go func() {
+				if resp, err := http.DefaultClient.Do(req); err == nil {
+					close(headed)
+					io.Copy(io.Discard, resp.Body)
+				}
+			}()
+			<-arrived
+			if stage == "mid-stream" {
+				<-headed
+			}
+			left := time.Now()
+			leave()
+			select {
+			case at := <-cancelled:
+				t.Logf("cancelled after %v", at.Sub(left))
+			case <-time.After(time.Second):
+				t.Fatal("the upstream still works a second later")
+			}
+			var err error
+			if stage == "mid-stream" {
+				err = (<-g.outcomes).Err
+			} else {
+				err = <-g.errs
+			}
+			if !errors.Is(err, context.Canceled) {
+				t.Errorf("%v", err)
+			}
+		})
+	}
+}
+
+func TestWhatIsNoAnswer(t *testing.T) {
+	refused, _ := net.Listen("tcp", "127.0.0.1:0")
+	refused.Close()
+	for _, tt := range []struct {
+		name, upstream string
+		want           apierror.Kind
+	}{
+		{"connection refused", "http://" + refused.Addr().String(), apierror.UpstreamError},
+		{"dies before its head", raw(t, "HTTP/1.1 200 OK\r\nConte"), apierror.UpstreamError},
+		{"no HTTP", raw(t, "SSH-2.0-OpenSSH_9.2\r\n"), apierror.UpstreamError},
+		{"stalls", serve(t, func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() }), apierror.UpstreamTimeout},
+		{"redirects", serve(t, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://127.0.0.1:1/", 307) }), apierror.UpstreamError},
+		{"switches protocols", raw(t, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"), apierror.UpstreamError},
+		{"a head of 1 MiB", raw(t, "HTTP/1.1 200 OK\r\nX: "+strings.Repeat("x", 1<<20)+"\r\n\r\n"), apierror.UpstreamError},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			g := newGateway(t, tt.upstream, relay.Call{})
+			resp, body, _ := get(t, g.URL)
+			if resp.StatusCode != tt.want.Status || !strings.Contains(body, tt.want.Code) {
+				t.Errorf("%d %s", resp.StatusCode, body)
+			}
+			if err := <-g.errs; strings.Contains(err.Error(), "ours") {
+				t.Errorf("the credential is in %q", err)
+			}
+		})
+	}
+}
+
+// Of a request with every header a client might abuse, exactly the allowed ones reach the upstream.
+func TestOnlyAllowedHeadersReachTheUpstream(t *testing.T) {
+	var got http.Header
+	g := newGateway(t, serve(t, func(w http.ResponseWriter, r *http.Request) { got = r.Header }), relay.Call{Body: [][]byte{[]byte(`{"a":`), []byte(`1}`)}})
+	req, _ := http.NewRequest("POST", g.URL, strings.NewReader("the client's own"))
+	for _, h := range []string{"Authorization", "X-Api-Key", "X-Goog-Api-Key", "Api-Key", "Cookie", "X-Forwarded-For", "X-Forwarded-Host", "Forwarded", "X-Real-Ip",
+		"X-Serverless-Authorization", "Openai-Organization", "Openai-Project", "X-Http-Method-Override", "X-Original-Url", "X-Rewrite-Url", "X-Goog-User-Project",
+		"Proxy-Authorization", "Te", "Keep-Alive", "Content-Encoding", "Range", "If-None-Match", "X-Stainless-Lang", "X-Whatever", "Idempotency-Key", "Origin", "Referer"} {
+		req.Header.Set(h, "abuse")
+	}
+	req.Header.Set("Connection", "Accept")
+	req.Header.Set("Accept-Encoding", "gzip")
+	req.Header.Set("Accept", "application/json")
+	req.Header.Set("User-Agent", "client/1")
+	req.Header.Set("OpenAI-Beta", "assistants=v2")
+	req.Header.Set("X-Client-Request-Id", "7")
+	req.Header.Set("Traceparent", "00-1-2-01")
+	req.Header.Set("Content-Type", "text/plain")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	want := http.Header{"Authorization": {"Bearer ours"}, "Accept": {"application/json"}, "Accept-Encoding": {"identity"}, "User-Agent": {"client/1"}, "Openai-Beta": {"assistants=v2"},
+		"X-Client-Request-Id": {"7"}, "Traceparent": {"00-1-2-01"}, "Content-Type": {"application/json"}, "Content-Length": {"7"}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("upstream saw (-want +got):\n%s", diff)
+	}
+}
+
+func TestOnlyHarmlessHeadersReachTheClient(t *testing.T) {
+	g := newGateway(t, raw(t, "HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 429 Too Many Requests\r\nRetry-After: 1\r\nX-Ratelimit-Remaining-Requests: 0\r\nContent-Type: text/plain\r\n"+
+		"Connection: X-Hop, Keep-Alive\r\nX-Hop: 1\r\nSet-Cookie: a=b\r\nWWW-Authenticate: Bearer\r\nOpenai-Organization: acme\r\nX-Request-Id: theirs\r\nAlt-Svc: h3\r\nAccess-Control-Allow-Origin: *\r\n"+
+		"X-Gateway-Error: true\r\nTrailer: X-Late\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nno\r\n0\r\nX-Late: 1\r\n\r\n"), relay.Call{})
+	resp, body, err := get(t, g.URL)
+	if err != nil || resp.StatusCode != 429 || body != "no" {
+		t.Fatalf("%d %q %v", resp.StatusCode, body, err)
+	}
+	var names []string
+	for name := range resp.Header {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	if diff := cmp.Diff([]string{"Content-Length", "Content-Type", "Date", "Retry-After", "X-Ratelimit-Remaining-Requests", "X-Upstream-Request-Id"}, names); diff != "" {
+		t.Errorf("client saw (-want +got):\n%s", diff)
+	}
+	if len(resp.Trailer) > 0 {
+		t.Errorf("trailers %v", resp.Trailer)
+	}
+}
+
+// An instance that was frozen finds its pooled connections dead.
+func TestADeadPooledConnectionIsReplaced(t *testing.T) {
+	var calls atomic.Int32
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				br := bufio.NewReader(c)
+				for i := 0; ; i++ {
+					req, err := http.ReadRequest(br)
+					if err != nil {
+						return
+					}
+					io.Copy(io.Discard, req.Body)
+					if calls.Add(1); i == 1 {
+						return // the second request of a connection finds it dead
+					}
+					io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+				}
+			}()
+		}
+	}()
+	for _, effects := range []bool{false, true} {
+		calls.Store(0)
+		g := newGateway(t, "http://"+l.Addr().String(), relay.Call{Body: [][]byte{[]byte("{}")}, Effects: effects})
+		for i := range 2 {
+			resp, err := http.Post(g.URL, "application/json", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp.Body.Close()
+			want := 200
+			if effects && i == 1 {
+				want = 502 // it may have had its effect: never sent twice
+			}
+			if resp.StatusCode != want {
+				t.Errorf("effects %v, call %d: status %d, want %d", effects, i, resp.StatusCode, want)
+			}
+		}
+		if want := map[bool]int32{false: 3, true: 2}[effects]; calls.Load() != want {
+			t.Errorf("effects %v: the upstream got %d requests, want %d", effects, calls.Load(), want)
+		}
+	}
+}

@@ -1,0 +1,91 @@
+package relay
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+)
+
+// maxEvent bounds what is held of one event before it is passed on. A larger event goes through in
+// pieces, unread.
+const maxEvent = 1 << 20
+
+// events cuts a stream into server-sent events (html.spec.whatwg.org, "event stream"): each with the
+// empty line that ends it, byte for byte.
+type events struct {
+	r   *bufio.Reader
+	buf []byte
+	// open says that the last piece ended inside an event.
+	open bool
+}
+
+// next returns the next event, or a piece of one that is larger than maxEvent. whole tells which. The
+// bytes are valid until the next call. At the stream's end err is io.EOF, with what was left of an
+// unfinished event.
+func (e *events) next() (event []byte, whole bool, err error) {
+	e.buf = e.buf[:0]
+	continued := e.open
+	for {
+		line, err := e.r.ReadSlice('\n')
+		e.buf = append(e.buf, line...)
+		switch {
+		case err == bufio.ErrBufferFull: // a line longer than the buffer goes on
+		case err != nil:
+			return e.buf, false, err
+		case e.ended():
+			e.open = false
+			return e.buf, !continued, nil
+		}
+		if len(e.buf) >= maxEvent {
+			e.open = true
+			return e.buf, false, nil
+		}
+	}
+}
+
+// ended reports whether buf ends in an empty line. A lone CR as a line's end, which the
+// specification allows, is used by no provider; such a stream goes through as one open event at a time.
+func (e *events) ended() bool {
+	rest, ok := bytes.CutSuffix(e.buf, []byte("\n"))
+	if !ok {
+		return false
+	}
+	rest = bytes.TrimSuffix(rest, []byte("\r"))
+	return len(rest) == 0 || rest[len(rest)-1] == '\n'
+}
+
+var done = []byte("[DONE]")
+
+// data returns what an event carries: its data lines, put together.
+func data(event []byte) []byte {
+	var out []byte
+	first := true
+	for line := range bytes.Lines(event) {
+		value, ok := bytes.CutPrefix(line, []byte("data:"))
+		if !ok {
+			continue
+		}
+		value = bytes.TrimPrefix(bytes.TrimRight(value, "\r\n"), []byte(" "))
+		if first {
+			out, first = value, false // most events have one data line: no copy
+			continue
+		}
+		out = append(append(bytes.Clone(out), '\n'), value...)
+	}
+	return out
+}
+
+// readEvent notes what the event says of model and usage, and reports whether it is the chunk that
+// exists only because usage was asked for: no choices, and a usage
+// (platform.openai.com/docs/api-reference/chat/create, stream_options).
+func readEvent(event []byte, o *Outcome) (onlyUsage bool) {
+	if o.Model != "" && !bytes.Contains(event, []byte(`"usage"`)) {
+		return false // nothing more to learn: most events of a stream
+	}
+	var s summary
+	if json.Unmarshal(data(event), &s) != nil {
+		return false
+	}
+	s.note(o)
+	return s.Usage != nil && s.Choices != nil && len(s.Choices) == 0
+}

@@ -1,0 +1,73 @@
+package relay
+
+import (
+	"encoding/json"
+	"io"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// Usage is what an answer says it cost, in tokens (platform.openai.com/docs/api-reference/chat/object).
+type Usage struct {
+	Input, Output int64
+}
+
+// summary is the part of an answer, or of a stream's chunk, that the gateway reads.
+type summary struct {
+	Model   string            `json:"model"`
+	Choices []json.RawMessage `json:"choices"`
+	Usage   *struct {
+		PromptTokens     int64 `json:"prompt_tokens"`
+		CompletionTokens int64 `json:"completion_tokens"`
+	} `json:"usage"`
+}
+
+func (s *summary) note(o *Outcome) {
+	if s.Model != "" {
+		o.Model = s.Model
+	}
+	if s.Usage != nil {
+		o.Usage = &Usage{s.Usage.PromptTokens, s.Usage.CompletionTokens}
+	}
+}
+
+// maxSummary bounds what is read of a JSON answer for its usage, because one string of it is held whole.
+const maxSummary = 32 << 20
+
+// readSummary reads the JSON answer that r yields and notes its model and usage. It may stop anywhere: what is
+// no JSON object, or too large, is no error, only nothing to learn.
+func readSummary(r io.Reader, o *Outcome) {
+	// Names may repeat and strings be odd: this answer isn't ours to judge, only to learn from.
+	dec := jsontext.NewDecoder(io.LimitReader(r, maxSummary), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+	if tok, err := dec.ReadToken(); err != nil || tok.Kind() != '{' {
+		return
+	}
+	var s summary
+	for dec.PeekKind() == '"' {
+		name, err := dec.ReadToken()
+		if err != nil {
+			return
+		}
+		switch name.String() {
+		case "model":
+			err = readInto(dec, &s.Model)
+		case "usage":
+			err = readInto(dec, &s.Usage)
+		default:
+			err = dec.SkipValue()
+		}
+		if err != nil {
+			return
+		}
+		s.note(o)
+	}
+}
+
+// readInto decodes the next value.
+func readInto(dec *jsontext.Decoder, v any) error {
+	raw, err := dec.ReadValue()
+	if err == nil {
+		return json.Unmarshal(raw, v)
+	}
+	return err
+}

@@ -1,0 +1,63 @@
+// Package upstream knows how each kind of provider is addressed: where an operation's path stands
+// under its base URL, and in which header its credential goes.
+package upstream
+
+import (
+	"net/http"
+	"strings"
+
+	"llmgateway.dev/gateway/internal/config"
+	"llmgateway.dev/gateway/internal/operation"
+)
+
+// Upstreams are the configured upstreams.
+type Upstreams struct {
+	byName map[string]config.Upstream
+}
+
+// New returns the upstreams of a valid configuration.
+func New(c *config.Config) *Upstreams { return &Upstreams{byName: c.Upstreams} }
+
+// Call is one operation as one upstream takes it.
+type Call struct {
+	// Upstream is the configured name.
+	Upstream string
+	// Credential is the name of the credential to present, or "" for an upstream without.
+	Credential string
+	Method     string
+	URL        string
+	// Body is sent part by part; nil is no body.
+	Body [][]byte
+	// HidesUsage says that Body asks for a stream's usage on the gateway's own behalf, so that the
+	// chunk that answers it is not the client's.
+	HidesUsage bool
+}
+
+// Call puts req, with models[i] for its i-th model, into the form of the named upstream.
+//
+// Both kinds speak OpenAI's API below their base: what follows /v1 in the client's path
+// (platform.openai.com/docs/api-reference; for Vertex AI
+// cloud.google.com/vertex-ai/generative-ai/docs/start/openai).
+func (u *Upstreams) Call(name string, models []string, req *operation.Request) *Call {
+	up := u.byName[name]
+	call := &Call{
+		Upstream:   name,
+		Credential: up.Credential,
+		Method:     req.Method,
+		URL:        up.ServesAt() + strings.TrimPrefix(req.Route.Path, "/v1"),
+		Body:       req.Body(models, up.AsksUsage()),
+		HidesUsage: up.AsksUsage() && req.AsksUsage(),
+	}
+	if req.Query != "" {
+		call.URL += "?" + req.Query
+	}
+	return call
+}
+
+// Present puts the credential where the upstream looks for it: both kinds take a bearer token
+// (RFC 6750), be it an access token or a key.
+func (c *Call) Present(h http.Header, token string) {
+	if token != "" {
+		h.Set("Authorization", "Bearer "+token)
+	}
+}
