@@ -19,8 +19,8 @@ const (
 func (d Dialect) String() string { return "openai" }
 
 // Write answers a request with err. It must be the first write to w. Headers that others set
-// before (x-request-id, WWW-Authenticate) are kept.
-func Write(w http.ResponseWriter, d Dialect, err *Error) {
+// before (x-request-id, WWW-Authenticate) are kept. It returns the size of the body it wrote.
+func Write(w http.ResponseWriter, d Dialect, err *Error) int64 {
 	h := w.Header()
 	h.Set("Content-Type", "application/json")
 	h.Set("X-Content-Type-Options", "nosniff")
@@ -38,7 +38,8 @@ func Write(w http.ResponseWriter, d Dialect, err *Error) {
 	body := append(Body(d, err), '\n')
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(err.Kind.Status)
-	w.Write(body)
+	n, _ := w.Write(body) // a client that left is no error of ours
+	return int64(n)
 }
 
 // Event returns err as the server-sent event that an SDK of the dialect raises on when a stream

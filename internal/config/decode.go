@@ -131,7 +131,7 @@ func (d *decoder) structure(n *yaml.Node, path string, v reflect.Value) {
 		p := join(path, m.key.Value)
 		i, known := fields[m.key.Value]
 		if !known {
-			d.fault(m.key, p, "is not a known key; %s", suggest(m.key.Value, slices.Sorted(maps.Keys(fields))))
+			d.fault(m.key, p, "is not a known key; %s", Suggest(m.key.Value, slices.Sorted(maps.Keys(fields))))
 			continue
 		}
 		d.decode(m.value, p, v.Field(i))
@@ -221,8 +221,8 @@ func join(path, key string) string {
 	return path + "." + key
 }
 
-// suggest names the known key that was probably meant, or all of them.
-func suggest(name string, known []string) string {
+// Suggest names the known key that was probably meant, or all of them.
+func Suggest(name string, known []string) string {
 	if best, ok := nearest(name, known); ok {
 		return fmt.Sprintf("did you mean %s?", best)
 	}

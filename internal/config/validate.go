@@ -303,6 +303,9 @@ func (v *validator) server() {
 	s := v.c.Server
 	if s.URL != "" {
 		v.url("server.url", s.URL, false)
+		if u, err := url.Parse(s.URL); err == nil && trimSlash(u.Path) != "" {
+			v.report("server.url", "must have no path: the document that RFC 9728 puts below the host would not be found")
+		}
 	}
 	v.between("server.request_timeout", s.RequestTimeout, time.Second, time.Hour)
 	v.between("server.upstream_header_timeout", s.UpstreamHeaderTimeout, time.Second, time.Hour)
@@ -328,7 +331,7 @@ func (v *validator) reference(path, name, what string, known []string) {
 	if name == "" {
 		v.missing(path, "is missing; name the %s", what)
 	} else if !slices.Contains(known, name) {
-		v.report(path, "no %s is called %q; %s", what, name, suggest(name, known))
+		v.report(path, "no %s is called %q; %s", what, name, Suggest(name, known))
 	}
 }
 
@@ -355,7 +358,7 @@ func (v *validator) url(path, s string, allowHTTP bool) {
 	switch {
 	case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http":
 		v.report(path, "%q is not an absolute https URL", s)
-	case u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
+	case u.User != nil || u.RawQuery != "" || u.ForceQuery || strings.Contains(s, "#"):
 		v.report(path, "must not hold user info, a query or a fragment")
 	case u.Scheme == "http" && !allowHTTP && !IsLoopback(u.Hostname()):
 		hint := ""

@@ -1,0 +1,121 @@
+package function
+
+import (
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+
+	"llmgateway.dev/gateway/internal/apierror"
+	"llmgateway.dev/gateway/internal/config"
+)
+
+// bodyTimeout is the longest that a request's body may take to arrive: max_body's default at about
+// 2 Mbit/s. Nobody else bounds it: the framework's server has no timeouts.
+const bodyTimeout = 2 * time.Minute
+
+// bodies reads requests' bodies and bounds what is held of them: each by max_body, all together by
+// max_buffered. 80 requests of 32 MiB would be 2.5 GiB.
+type bodies struct {
+	maxBody int64
+	held    *semaphore.Weighted
+}
+
+func newBodies(s config.Server) *bodies {
+	return &bodies{maxBody: int64(s.MaxBody), held: semaphore.NewWeighted(int64(s.MaxBuffered))}
+}
+
+// read reads the whole body. release gives back what it holds; it may be called more than once, and
+// is never nil.
+func (b *bodies) read(w http.ResponseWriter, r *http.Request) (body []byte, release func(), err error) {
+	var held int64
+	release = func() {
+		b.held.Release(held)
+		held = 0
+	}
+	if r.Body == http.NoBody {
+		return nil, release, nil
+	}
+	if err := b.checkHead(r); err != nil {
+		return nil, release, err
+	}
+	hold := func(size int64) bool {
+		more := min(size, b.maxBody) - held
+		if !b.held.TryAcquire(more) {
+			return false
+		}
+		held += more
+		return true
+	}
+	// One byte more than is declared or allowed, so that the end is seen without growing.
+	size := r.ContentLength + 1
+	if r.ContentLength < 0 {
+		size = min(32<<10, b.maxBody+1)
+	}
+	if !hold(size) {
+		return nil, release, overloaded()
+	}
+	body = make([]byte, 0, size)
+	limited := http.MaxBytesReader(w, r.Body, b.maxBody)
+	for {
+		if len(body) == cap(body) { // only without a Content-Length
+			grown := min(int64(cap(body))*2, b.maxBody+1)
+			if !hold(grown) {
+				return nil, release, overloaded()
+			}
+			body = append(make([]byte, 0, grown), body...)
+		}
+		n, err := limited.Read(body[len(body):cap(body)])
+		body = body[:len(body)+n]
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return nil, release, readError(r, err)
+		}
+	}
+	// The deadline was for the body. What is read from now on is only whether the client left.
+	http.NewResponseController(w).SetReadDeadline(time.Time{})
+	return body, release, nil
+}
+
+// checkHead refuses a body that its head makes unreadable, before it is read.
+func (b *bodies) checkHead(r *http.Request) error {
+	if e := r.Header.Get("Content-Encoding"); e != "" && !strings.EqualFold(e, "identity") {
+		return apierror.New(apierror.UnsupportedMediaType, "the body is compressed; send it without Content-Encoding")
+	}
+	media, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if charset := params["charset"]; err != nil || media != "application/json" || charset != "" && !strings.EqualFold(charset, "utf-8") {
+		return apierror.New(apierror.UnsupportedMediaType, "the body must be JSON in UTF-8; send Content-Type: application/json")
+	}
+	if r.ContentLength > b.maxBody {
+		return tooLarge(b.maxBody)
+	}
+	return nil
+}
+
+func readError(r *http.Request, err error) error {
+	var large *http.MaxBytesError
+	switch {
+	case errors.As(err, &large):
+		return tooLarge(large.Limit)
+	case r.Context().Err() != nil:
+		return r.Context().Err()
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return apierror.New(apierror.RequestTimeout, "the body took longer than %s to arrive", bodyTimeout).Because(err)
+	}
+	return apierror.New(apierror.InvalidRequest, "the body ended before it was complete, or its framing is broken").Because(err)
+}
+
+func tooLarge(limit int64) error {
+	return apierror.New(apierror.TooLarge, "the body is larger than the gateway takes, which is %s", config.Bytes(limit))
+}
+
+func overloaded() error {
+	return apierror.New(apierror.Overloaded, "the gateway holds as many requests' bodies as it can; try again").After(time.Second)
+}

@@ -1,0 +1,151 @@
+// Command gateway runs and checks the LLM gateway outside Cloud Run.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/signal"
+
+	"github.com/GoogleCloudPlatform/functions-framework-go/funcframework"
+	"github.com/GoogleCloudPlatform/functions-framework-go/functions"
+
+	"llmgateway.dev/gateway/function"
+	"llmgateway.dev/gateway/internal/demo"
+)
+
+const usage = `gateway is an LLM gateway for machine clients.
+
+Usage:
+  gateway demo  [--once]                        plays the whole story on this machine; nothing else is needed
+  gateway serve [--config FILE] [--listen ADDR] serves a configuration
+  gateway check [--config FILE]                 prints every fault of a configuration
+
+FILE is by default what GATEWAY_CONFIG names. ADDR is by default 127.0.0.1:8080, or all addresses at PORT where that is set.
+`
+
+// command is one of the words after gateway.
+type command func(ctx context.Context, args []string, stdout, stderr io.Writer) error
+
+var commands = map[string]command{"demo": runDemo, "serve": serve, "check": check}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// errUsage is a command line that makes no sense; what is wrong has been said.
+var errUsage = errors.New("usage")
+
+// run returns the exit status: 0 done, 1 it went wrong, 2 the command line makes no sense.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	if len(args) > 0 && (args[0] == "help" || args[0] == "-h" || args[0] == "--help") {
+		fmt.Fprint(stdout, usage)
+		return 0
+	}
+	if len(args) == 0 || commands[args[0]] == nil {
+		fmt.Fprint(stderr, usage)
+		return 2
+	}
+	switch err := commands[args[0]](ctx, args[1:], stdout, stderr); {
+	case errors.Is(err, flag.ErrHelp):
+		return 0
+	case errors.Is(err, errUsage):
+		return 2
+	case err != nil:
+		fmt.Fprintln(stderr, err)
+		return 1
+	}
+	return 0
+}
+
+// parse parses args, which must be flags alone.
+func parse(flags *flag.FlagSet, args []string, stderr io.Writer) error {
+	flags.SetOutput(stderr)
+	if err := flags.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			return err
+		}
+		return errUsage
+	}
+	if flags.NArg() > 0 {
+		fmt.Fprintf(stderr, "gateway %s takes no argument %q\n", flags.Name(), flags.Arg(0))
+		return errUsage
+	}
+	return nil
+}
+
+func configFlag(flags *flag.FlagSet) *string {
+	return flags.String("config", os.Getenv("GATEWAY_CONFIG"), "configuration `file`")
+}
+
+func needConfig(file string, stderr io.Writer) error {
+	if file == "" {
+		fmt.Fprintln(stderr, "which configuration? give --config FILE or set GATEWAY_CONFIG")
+		return errUsage
+	}
+	return nil
+}
+
+func runDemo(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	flags := flag.NewFlagSet("demo", flag.ContinueOnError)
+	once := flags.Bool("once", false, "end after the story; exit 0 only if every step went as told")
+	if err := parse(flags, args, stderr); err != nil {
+		return err
+	}
+	return demo.Run(ctx, stdout, function.Build, *once)
+}
+
+func serve(ctx context.Context, args []string, _, stderr io.Writer) error {
+	flags := flag.NewFlagSet("serve", flag.ContinueOnError)
+	file := configFlag(flags)
+	listen := "127.0.0.1:8080"
+	if port := os.Getenv("PORT"); port != "" {
+		listen = ":" + port
+	}
+	flags.StringVar(&listen, "listen", listen, "`address` to listen on")
+	if err := parse(flags, args, stderr); err != nil {
+		return err
+	}
+	if err := needConfig(*file, stderr); err != nil {
+		return err
+	}
+	host, port, err := net.SplitHostPort(listen)
+	if err != nil {
+		fmt.Fprintf(stderr, "--listen: %v\n", err)
+		return errUsage
+	}
+	os.Setenv("GATEWAY_CONFIG", *file)
+	os.Setenv("FUNCTION_TARGET", "Gateway")
+	functions.HTTP("Gateway", function.Instance().ServeHTTP)
+	fmt.Fprintf(stderr, "serving %s on %s\n", *file, listen)
+	stopped := make(chan error, 1)
+	go func() { stopped <- funcframework.StartHostPort(host, port) }()
+	select {
+	case err := <-stopped:
+		return err
+	case <-ctx.Done():
+		return nil
+	}
+}
+
+func check(_ context.Context, args []string, stdout, stderr io.Writer) error {
+	flags := flag.NewFlagSet("check", flag.ContinueOnError)
+	file := configFlag(flags)
+	if err := parse(flags, args, stderr); err != nil {
+		return err
+	}
+	if err := needConfig(*file, stderr); err != nil {
+		return err
+	}
+	if _, err := function.Load(*file); err != nil {
+		return err
+	}
+	fmt.Fprintf(stdout, "%s: no faults\n", *file)
+	return nil
+}

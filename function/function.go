@@ -1,0 +1,76 @@
+// Package function puts the gateway's parts together. New makes a handler from a configuration;
+// Instance is the one of this process.
+//
+// walk.go is the way of a request. own.go holds the endpoints that the gateway answers itself, body.go what is held of
+// requests' bodies, warm.go what a cold start waits for, instance.go the life of the process.
+package function
+
+import (
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+
+	"llmgateway.dev/gateway/internal/audit"
+	"llmgateway.dev/gateway/internal/config"
+	"llmgateway.dev/gateway/internal/issuer"
+	"llmgateway.dev/gateway/internal/policy"
+	"llmgateway.dev/gateway/internal/relay"
+	"llmgateway.dev/gateway/internal/secret"
+	"llmgateway.dev/gateway/internal/token"
+	"llmgateway.dev/gateway/internal/upstream"
+)
+
+// gateway is the parts, put together.
+type gateway struct {
+	config    *config.Config
+	log       *slog.Logger
+	issuers   *issuer.Issuers
+	policies  *policy.Policies
+	tokens    *token.Cache
+	upstreams *upstream.Upstreams
+	relay     *relay.Relay
+	bodies    *bodies
+	warmth    warmth
+}
+
+// New returns the gateway that c describes. It reads the policy files, and nothing else: no network, no
+// secret, no package state. It writes its records to standard error. The error is config.Faults.
+func New(c *config.Config) (http.Handler, error) { return Build(c, os.Stderr) }
+
+// Build is New with another place for the records.
+func Build(c *config.Config, records io.Writer) (http.Handler, error) {
+	policies, faults := policy.Load(c)
+	issuers, err := issuer.New(c.Issuers)
+	if further, ok := errors.AsType[config.Faults](err); ok {
+		faults = append(faults, further...)
+	} else if err != nil {
+		return nil, err
+	}
+	if len(faults) > 0 {
+		return nil, faults.Sort()
+	}
+	log := audit.NewLogger(records)
+	return &gateway{
+		config:    c,
+		log:       log,
+		issuers:   issuers,
+		policies:  policies,
+		tokens:    token.New(c.Credentials, secret.New(c.SecretManager, log), log),
+		upstreams: upstream.New(c),
+		relay:     relay.New(c.Server),
+		bodies:    newBodies(c.Server),
+	}, nil
+}
+
+// Load is New for a configuration file. It finds the faults of the file and of all that it refers to
+// in one run.
+func Load(file string) (http.Handler, error) {
+	c, faults := config.Load(file)
+	if len(faults) == 0 {
+		return New(c)
+	}
+	_, further := policy.Load(c)
+	return nil, append(faults, further...).Sort()
+}

@@ -1,0 +1,278 @@
+package function
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"math"
+	"net/http"
+	"runtime"
+	"runtime/debug"
+	"time"
+
+	"llmgateway.dev/gateway/internal/apierror"
+	"llmgateway.dev/gateway/internal/audit"
+	"llmgateway.dev/gateway/internal/bearer"
+	"llmgateway.dev/gateway/internal/operation"
+	"llmgateway.dev/gateway/internal/policy"
+	"llmgateway.dev/gateway/internal/principal"
+	"llmgateway.dev/gateway/internal/relay"
+	"llmgateway.dev/gateway/internal/token"
+	"llmgateway.dev/gateway/internal/upstream"
+)
+
+// exchange is one request on its way. Each step of the walk fills what the next ones need.
+type exchange struct {
+	*gateway
+	w      http.ResponseWriter
+	r      *http.Request
+	ctx    context.Context
+	record *audit.Record
+
+	token    string
+	who      *principal.Principal
+	request  *operation.Request
+	release  func()
+	decision *policy.Decision
+	call     *upstream.Call
+	// answered says that the answer's head is written, or that none is wanted any more.
+	answered bool
+}
+
+// walk is the way of a request. A step that refuses it, or answers it, is the last.
+func (x *exchange) walk() error {
+	for _, step := range []func() error{
+		x.takeToken,    // bearer: the client's token
+		x.verify,       // issuer: who is this?
+		x.read,         // operation: what is asked for?
+		x.decide,       // policy: may they?
+		x.address,      // upstream: where does it go?
+		x.sendAndRelay, // token, relay: with our credential, and the answer back
+	} {
+		if err := step(); err != nil || x.answered {
+			return err
+		}
+	}
+	return nil
+}
+
+// ServeHTTP is where each request begins (limits of time) and ends (errors, the audit record).
+func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), g.config.Server.RequestTimeout)
+	defer cancel()
+	x := &exchange{gateway: g, w: w, r: r, ctx: ctx, release: func() {}, record: &audit.Record{RequestID: rand.Text(), Start: time.Now(), Request: r}}
+	w.Header().Set("X-Request-Id", x.record.RequestID)
+	if r.Body != http.NoBody {
+		// Also for the rest of a refused body, which net/http reads before it answers the next request.
+		http.NewResponseController(w).SetReadDeadline(x.record.Start.Add(bodyTimeout))
+	}
+	if g.own(w, r) {
+		return
+	}
+	g.warmth.start(g)
+	defer func() {
+		if v := recover(); v != nil {
+			x.fail(panicked(v))
+		}
+		x.release()
+		audit.Write(g.log, x.record, time.Now())
+	}()
+	if err := x.walk(); err != nil {
+		x.fail(err)
+	}
+}
+
+// takeToken takes the client's token from the request.
+func (x *exchange) takeToken() (err error) {
+	x.token, err = bearer.Token(x.r)
+	if err == nil {
+		x.record.TokenHash = audit.Hash(x.token)
+	}
+	return err
+}
+
+// verify makes the token a principal.
+func (x *exchange) verify() (err error) {
+	x.who, x.record.TokenRemembered, err = x.issuers.Verify(x.ctx, x.token)
+	if err != nil {
+		return err
+	}
+	x.record.Principal = x.who.ID()
+	x.record.Subject = x.who.Subject
+	x.record.Groups = x.who.Groups
+	x.record.DroppedGroups = x.who.DroppedGroups
+	return nil
+}
+
+// read finds the operation, and its model in the body. Until here no body was read.
+func (x *exchange) read() error {
+	if x.r.URL.Path == whoamiPath {
+		return x.whoami()
+	}
+	route, err := operation.Match(x.r)
+	if err != nil {
+		return err
+	}
+	x.record.Operation = string(route.Name)
+	if route.IsList() {
+		return x.list(route)
+	}
+	body, release, err := x.bodies.read(x.w, x.r)
+	x.release = release
+	if err != nil {
+		return err
+	}
+	x.record.BytesIn = int64(len(body))
+	x.request, err = operation.Read(route, body)
+	if err != nil {
+		return err
+	}
+	x.record.Stream = x.request.Stream
+	if len(x.request.Models) > 0 {
+		x.record.Model = x.request.Models[0].Name
+	}
+	return nil
+}
+
+// decide asks the policies.
+func (x *exchange) decide() error {
+	d := x.policies.Decide(x.who, x.request, time.Now())
+	x.decision = d
+	x.record.DecisionID, x.record.Policies, x.record.PolicyErrors, x.record.DecisionRemembered = d.ID, d.Policies, d.Errors, d.Remembered
+	x.record.Decision = "allow"
+	if d.Err() != nil {
+		x.record.Decision = "deny"
+	}
+	return d.Err()
+}
+
+// address turns the first of the allowed routes into a call of its upstream.
+func (x *exchange) address() error {
+	route := x.decision.Routes[0]
+	x.call = x.upstreams.Call(route.Upstream, route.Models, x.request)
+	x.record.Upstream = route.Upstream
+	x.record.Provider = string(x.config.Upstreams[route.Upstream].Kind)
+	if len(route.Models) > 0 {
+		x.record.TargetModel = route.Models[0]
+	}
+	return nil
+}
+
+// sendAndRelay sends the call with a token of ours. A 401 is about that token, not the client's: it
+// is renewed once, and the client is never told of it.
+func (x *exchange) sendAndRelay() error {
+	var ours token.Token
+	var err error
+	if x.call.Credential != "" {
+		if ours, err = x.tokens.Token(x.ctx, x.call.Credential); err != nil {
+			return err
+		}
+		x.record.UpstreamToken = ours.State.String()
+	}
+	answer, err := x.send(ours)
+	if err != nil {
+		return err
+	}
+	if answer.StatusCode == http.StatusUnauthorized {
+		answer.Body.Close()
+		if answer, err = x.sendAgain(ours); err != nil {
+			return err
+		}
+	}
+	x.release() // the upstream has the body
+	x.answered = true
+	outcome := answer.Copy(x.ctx, x.w)
+	x.note(outcome)
+	return nil
+}
+
+func (x *exchange) send(ours token.Token) (*relay.Answer, error) {
+	x.record.Attempts++
+	return x.relay.Send(x.ctx, x.r, &relay.Call{
+		Method:     x.call.Method,
+		URL:        x.call.URL,
+		Body:       x.call.Body,
+		Present:    func(h http.Header) { x.call.Present(h, ours.Value) },
+		HidesUsage: x.call.HidesUsage,
+		Effects:    x.request.Effects,
+		Dialect:    x.request.Dialect,
+	})
+}
+
+// sendAgain answers an upstream's 401 to our credential.
+func (x *exchange) sendAgain(rejected token.Token) (*relay.Answer, error) {
+	refused := apierror.New(apierror.UpstreamError, "the upstream refused the gateway's own credential; tell the gateway's operator")
+	if x.call.Credential == "" {
+		return nil, refused.Because(errors.New("the upstream has no credential configured"))
+	}
+	renewed, ok, err := x.tokens.Renew(x.ctx, x.call.Credential, rejected)
+	if err != nil {
+		return nil, err
+	}
+	if !ok {
+		return nil, refused.Because(errors.New("the credential was renewed less than 10 s ago"))
+	}
+	x.record.UpstreamToken = renewed.State.String()
+	answer, err := x.send(renewed)
+	if err == nil && answer.StatusCode == http.StatusUnauthorized {
+		answer.Body.Close()
+		return nil, refused.Because(errors.New("the renewed credential was refused as well"))
+	}
+	return answer, err
+}
+
+// note keeps for the record what became of the answer.
+func (x *exchange) note(o *relay.Outcome) {
+	x.record.Status = o.Status
+	x.record.BytesOut = o.Bytes
+	x.record.FirstByte = o.FirstByte
+	x.record.ResponseModel = o.Model
+	x.record.UpstreamRequestID = o.UpstreamRequestID
+	if o.Usage != nil {
+		x.record.Usage = &audit.Usage{Input: o.Usage.Input, Output: o.Usage.Output, Cost: math.NaN()}
+		if p := x.config.Models[x.record.Model].Price; p != nil {
+			x.record.Usage.Cost = (float64(o.Usage.Input)*p.Input + float64(o.Usage.Output)*p.Output) / 1e6
+		}
+	}
+	if o.Err != nil {
+		x.noteError(apierror.From(o.Err), o.Err)
+	}
+}
+
+// fail is the one place that answers with an error.
+func (x *exchange) fail(err error) {
+	e := apierror.From(err)
+	x.noteError(e, err)
+	if x.answered {
+		// Too late to say so: break the connection, as the framework would end the answer cleanly.
+		http.NewResponseController(x.w).SetWriteDeadline(time.Unix(1, 0))
+		return
+	}
+	x.record.Status = e.Kind.Status
+	if errors.Is(err, context.Canceled) {
+		x.record.Status = statusClientClosedRequest
+	}
+	bearer.Challenge(x.w.Header(), e, bearer.Resource(x.config.Server.URL, x.r)+bearer.MetadataPath)
+	x.record.BytesOut = apierror.Write(x.w, apierror.OpenAI, e)
+}
+
+// statusClientClosedRequest is nginx's, which log readers know; the client is no longer there to see it.
+const statusClientClosedRequest = 499
+
+func (x *exchange) noteError(e *apierror.Error, err error) {
+	if errors.Is(err, context.Canceled) {
+		x.record.ErrorCode, x.record.Cause = "client_closed_request", errors.New("the client left before the answer was complete")
+		return
+	}
+	x.record.ErrorCode, x.record.Cause = e.Kind.Code, e.Cause
+}
+
+// panicked makes a recovered panic an error. Its value may hold anything, a token too, so that only
+// the runtime's own errors are kept.
+func panicked(v any) error {
+	if e, ok := v.(runtime.Error); ok {
+		return fmt.Errorf("panic: %w\n%s", e, debug.Stack())
+	}
+	return fmt.Errorf("panic of type %T\n%s", v, debug.Stack())
+}

@@ -1,0 +1,155 @@
+// Package demo is the gateway's whole story on one machine: it composes an identity provider, a
+// token endpoint, a Secret Manager and a provider, all of them the doubles of the tests, with the
+// real gateway between them, plays a client against it, and prints what the client and the operator see.
+//
+// Each step checks what it shows, so that a story that went otherwise is an error.
+package demo
+
+import (
+	"bytes"
+	"context"
+	_ "embed"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"text/template"
+
+	"llmgateway.dev/gateway/internal/config"
+	"llmgateway.dev/gateway/internal/issuer/issuertest"
+	"llmgateway.dev/gateway/internal/secret/secrettest"
+	"llmgateway.dev/gateway/internal/token/tokentest"
+	"llmgateway.dev/gateway/internal/upstream/upstreamtest"
+)
+
+var (
+	//go:embed gateway.yaml
+	configuration string
+	//go:embed gateway.cedar
+	policies []byte
+)
+
+// Build makes the gateway: function.Build.
+type Build func(c *config.Config, records io.Writer) (http.Handler, error)
+
+const (
+	clientID     = "data-pipeline"
+	clientSecret = "not-a-secret-here"
+)
+
+// stage is everything that runs.
+type stage struct {
+	out     io.Writer
+	dir     string
+	issuer  *issuertest.Issuer
+	tokens  *tokentest.Server
+	secrets *secrettest.Server
+	model   *upstreamtest.Server
+	gateway *httptest.Server
+	records records
+}
+
+// Run plays the story to out. Then it keeps everything up until ctx ends, unless once is true. The
+// error is the first step that went otherwise than told.
+func Run(ctx context.Context, out io.Writer, build Build, once bool) error {
+	s := &stage{out: out}
+	defer s.close()
+	if err := s.setUp(build); err != nil {
+		return fmt.Errorf("set the stage: %w", err)
+	}
+	s.introduce()
+	if err := s.play(ctx); err != nil {
+		return err
+	}
+	if once {
+		return nil
+	}
+	s.printCommands()
+	s.records.follow(out)
+	<-ctx.Done()
+	return nil
+}
+
+func (s *stage) setUp(build Build) (err error) {
+	s.issuer = issuertest.New()
+	s.issuer.AddClient(issuertest.Client{ID: clientID, Secret: clientSecret, Audience: []string{"llm-gateway"},
+		Groups: []string{"data-enrichment-team", "read-only-models"}})
+	s.tokens = tokentest.New()
+	s.secrets = secrettest.New()
+	s.secrets.Add("projects/demo/secrets/vertex-key", s.tokens.ServiceAccountKey())
+	s.model = upstreamtest.New(s.tokens.Valid)
+
+	if s.dir, err = os.MkdirTemp("", "llm-gateway-demo-"); err != nil {
+		return err
+	}
+	var doc bytes.Buffer
+	if err := template.Must(template.New("").Parse(configuration)).Execute(&doc,
+		map[string]string{"Issuer": s.issuer.URL, "Upstream": s.model.URL, "SecretManager": s.secrets.URL}); err != nil {
+		return err
+	}
+	file := filepath.Join(s.dir, "gateway.yaml")
+	if err := os.WriteFile(file, doc.Bytes(), 0o600); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(s.dir, "gateway.cedar"), policies, 0o600); err != nil {
+		return err
+	}
+	c, faults := config.Load(file)
+	if len(faults) > 0 {
+		return faults
+	}
+	handler, err := build(c, &s.records)
+	if err != nil {
+		return err
+	}
+	s.gateway = httptest.NewServer(handler)
+	return nil
+}
+
+func (s *stage) close() {
+	if s.gateway != nil {
+		s.gateway.CloseClientConnections()
+		s.gateway.Close()
+	}
+	s.model.Close()
+	s.secrets.Close()
+	s.tokens.Close()
+	s.issuer.Close()
+	os.RemoveAll(s.dir)
+}
+
+// records collects what the gateway writes, line by line.
+type records struct {
+	mu    sync.Mutex
+	lines []string
+	out   io.Writer
+}
+
+// Write takes one record: slog writes each with one call.
+func (r *records) Write(line []byte) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.lines = append(r.lines, strings.TrimSpace(string(line)))
+	if r.out != nil {
+		r.out.Write(line)
+	}
+	return len(line), nil
+}
+
+// all lists the records so far.
+func (r *records) all() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return append([]string(nil), r.lines...)
+}
+
+// follow prints records as they come from now on.
+func (r *records) follow(out io.Writer) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.out = out
+}
