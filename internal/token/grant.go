@@ -1,0 +1,138 @@
+package token
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"golang.org/x/oauth2"
+	"golang.org/x/oauth2/google"
+
+	"llmgateway.dev/gateway/internal/config"
+)
+
+// grant makes a token of a secret. A life of 0 means that it doesn't expire. Its errors hold
+// nothing of the secret, of what is sent or of what is answered.
+type grant func(ctx context.Context, secret []byte) (value string, life time.Duration, err error)
+
+// apiKey is the key itself. White space around it, such as a file's last newline, isn't part of it.
+func apiKey(_ context.Context, secret []byte) (string, time.Duration, error) {
+	key := string(bytes.TrimSpace(secret))
+	if key == "" || !visible(key) {
+		return "", 0, errors.New("the secret is not an API key: one line of visible ASCII without spaces")
+	}
+	return key, 0, nil
+}
+
+// serviceAccountKey signs an assertion with the secret, a Google service account key file, and
+// exchanges it at the file's token_uri for an access token.
+func serviceAccountKey(transport http.RoundTripper, scopes []string) grant {
+	return func(ctx context.Context, secret []byte) (string, time.Duration, error) {
+		jwt, err := google.JWTConfigFromJSON(secret, scopes...)
+		if err != nil { // its text quotes the file
+			return "", 0, errors.New("the secret is not a service account key: JSON with type service_account")
+		}
+		if err := checkTokenURI(jwt.TokenURL); err != nil {
+			return "", 0, err
+		}
+		jwt.Audience = "" // so that it is the token_uri, whatever the file says
+		x := &exchange{ctx: ctx, base: transport}
+		t, err := jwt.TokenSource(x.context()).Token()
+		if err != nil && !x.sent {
+			return "", 0, errors.New("the key's private_key is not an RSA key in PEM")
+		}
+		return x.token(t, err)
+	}
+}
+
+// googleDefault asks Application Default Credentials: on Cloud Run the metadata server, elsewhere
+// the file that GOOGLE_APPLICATION_CREDENTIALS or gcloud names.
+//
+// They are looked up for each exchange: the TokenSource keeps the context it was made with, and the
+// last token, which Renew wants rid of. The metadata client knows no context, so the whole runs
+// beside; its own timeouts end it.
+func googleDefault(transport http.RoundTripper, scopes []string) grant {
+	type result struct {
+		value string
+		life  time.Duration
+		err   error
+	}
+	return func(ctx context.Context, _ []byte) (string, time.Duration, error) {
+		done := make(chan result, 1)
+		go func() {
+			x := &exchange{ctx: ctx, base: transport}
+			var r result
+			if found, err := google.FindDefaultCredentials(x.context(), scopes...); err != nil {
+				r.err = noCredentials(err)
+			} else {
+				r.value, r.life, r.err = x.token(found.TokenSource.Token())
+			}
+			done <- r
+		}()
+		select {
+		case r := <-done:
+			return r.value, r.life, r.err
+		case <-ctx.Done():
+			return "", 0, errNoAnswer
+		}
+	}
+}
+
+func noCredentials(err error) error {
+	if e, ok := errors.AsType[*fs.PathError](err); ok {
+		return fmt.Errorf("no Application Default Credentials: %w", e)
+	}
+	return errors.New("no Application Default Credentials; deploy with a service account or set GOOGLE_APPLICATION_CREDENTIALS")
+}
+
+// token checks what x/oauth2 made of the answer, and how long it is good for.
+func (x *exchange) token(t *oauth2.Token, err error) (string, time.Duration, error) {
+	if err != nil {
+		return "", 0, x.refusal(err)
+	}
+	life := noExpiresIn
+	if !t.Expiry.IsZero() {
+		life = time.Until(t.Expiry)
+	}
+	switch {
+	case t.AccessToken == "":
+		return "", 0, errors.New("the token endpoint's answer has no access_token")
+	case !visible(t.AccessToken):
+		return "", 0, errors.New("the token endpoint's access_token has characters that no header may carry")
+	case !strings.EqualFold(t.TokenType, "Bearer"):
+		return "", 0, errors.New("the token endpoint's token_type is not Bearer")
+	case life <= 0:
+		return "", 0, errors.New("the token endpoint's token has expired already")
+	}
+	return t.AccessToken, life, nil
+}
+
+// noExpiresIn is the life of a token whose answer has no expires_in, which RFC 6749 section 5.1 only
+// recommends: short enough to be true of any.
+const noExpiresIn = 5 * time.Minute
+
+// checkTokenURI refuses to send assertions anywhere but to Google, or to this machine. Otherwise
+// whoever may write the secret could have them sent to himself.
+func checkTokenURI(uri string) error {
+	u, err := url.Parse(uri)
+	if err == nil && u.User == nil {
+		switch host := strings.ToLower(u.Hostname()); {
+		case u.Scheme == "https" && strings.HasSuffix(host, ".googleapis.com") && (u.Port() == "" || u.Port() == "443"):
+			return nil
+		case (u.Scheme == "https" || u.Scheme == "http") && config.IsLoopback(host):
+			return nil
+		}
+	}
+	return errors.New("the key's token_uri is neither https on googleapis.com nor loopback; nothing was sent to it")
+}
+
+// visible reports whether s is visible ASCII, which any header field may carry (RFC 9110 section 5.5).
+func visible(s string) bool {
+	return !strings.ContainsFunc(s, func(r rune) bool { return r < 0x21 || r > 0x7e })
+}

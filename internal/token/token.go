@@ -1,0 +1,64 @@
+// Package token holds what the gateway presents upstream: access tokens, exchanged for an assertion
+// that a service account key signed (RFC 7523 section 2.1) or had from Application Default Credentials, and
+// API keys.
+//
+// A token is fresh, stale or expired. A fresh one is served. A stale one (under five minutes to go,
+// half its life where that is shorter, or made with a secret that has a newer version) is served too, while
+// one request has a new one fetched behind it: a refresh delays nobody. When there is none, all wait
+// for one exchange, each as long as its own context allows. A failed refresh leaves the old
+// token in use until it expires. Failures are remembered, with growing delay, and answered at once
+// meanwhile.
+//
+// No error, log line or print of a Token holds a token, a key or an assertion.
+package token
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+)
+
+// Token is a credential to present: an access token, or an API key.
+type Token struct {
+	// Value goes into the upstream's authorization header and nowhere else. It is visible ASCII.
+	// A Token doesn't print it, but a copy of Value does.
+	Value string
+	// State is for the audit record.
+	State State
+}
+
+// State says how a request came by its token.
+type State uint8
+
+const (
+	// Fresh was held.
+	Fresh State = iota + 1
+	// Stale was held, and is being replaced.
+	Stale
+	// Exchanged was waited for.
+	Exchanged
+)
+
+func (s State) String() string {
+	switch s {
+	case Fresh:
+		return "fresh"
+	case Stale:
+		return "stale"
+	case Exchanged:
+		return "exchanged"
+	}
+	return "none"
+}
+
+// String is the state alone.
+func (t Token) String() string { return "token(" + t.State.String() + ")" }
+
+// Format prints String for every verb; with String alone, %d would print the fields.
+func (t Token) Format(s fmt.State, _ rune) { io.WriteString(s, t.String()) }
+
+// LogValue is String.
+func (t Token) LogValue() slog.Value { return slog.StringValue(t.String()) }
+
+// MarshalText is String; encoding/json uses it.
+func (t Token) MarshalText() ([]byte, error) { return []byte(t.String()), nil }

@@ -1,0 +1,153 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+)
+
+// The programs come from their registries, in these versions.
+const (
+	keycloakVersion = "26.7.3"
+	aimockVersion   = "1.43.0"
+	openaiVersion   = "3.54.0"
+)
+
+// needed are the commands that must be there already.
+func needed() error {
+	for _, name := range []string{"git", "go", "java", "mvn", "node", "npm", "python3"} {
+		if _, err := exec.LookPath(name); err != nil {
+			return fmt.Errorf("the end-to-end test needs git, go, Java 17 or later, Maven, Node.js with npm, and Python 3 with venv: %w", err)
+		}
+	}
+	return nil
+}
+
+// cache is where installed programs stay; git ignores it.
+const cache = "../../.cache/e2e"
+
+// install returns the folder of that name in the cache. Where it isn't complete, fill makes it;
+// another run of this test waits.
+func install(name string, fill func(dir string) error) (string, error) {
+	dir, err := filepath.Abs(filepath.Join(cache, name))
+	if err != nil {
+		return "", err
+	}
+	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
+		return "", err
+	}
+	lock, err := os.Create(dir + ".lock")
+	if err != nil {
+		return "", err
+	}
+	defer lock.Close()
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
+		return "", err
+	}
+	complete := filepath.Join(dir, ".complete")
+	if _, err := os.Stat(complete); err == nil {
+		return dir, nil
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		return "", err
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", err
+	}
+	if err := fill(dir); err != nil {
+		return "", fmt.Errorf("install %s: %w", name, err)
+	}
+	return dir, os.WriteFile(complete, nil, 0o644)
+}
+
+// jvm keeps Keycloak small, and starts it soon.
+const jvm = "JAVA_OPTS=-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Xms64m -Xmx512m -XX:MaxMetaspaceSize=256m"
+
+// startKeycloak returns the issuer's URL. Without --cache=local, Keycloak would look for a cluster on
+// every interface.
+func startKeycloak(t *testing.T, ctx context.Context) (issuer string, err error) {
+	dir, err := install("keycloak-"+keycloakVersion, func(dir string) error {
+		repository := filepath.Join(dir, "m2")
+		err := run(ctx, nil, "mvn", "--quiet", "--batch-mode", "-Dmaven.repo.local="+repository,
+			"org.apache.maven.plugins:maven-dependency-plugin:3.6.1:unpack",
+			"-Dartifact=org.keycloak:keycloak-quarkus-dist:"+keycloakVersion+":zip", "-DoutputDirectory="+dir)
+		if err != nil {
+			return err
+		}
+		if err := os.RemoveAll(repository); err != nil {
+			return err
+		}
+		return run(ctx, []string{jvm}, filepath.Join(dir, "keycloak-"+keycloakVersion, "bin", "kc.sh"), "build", "--db=dev-mem")
+	})
+	if err != nil {
+		return "", err
+	}
+	home := filepath.Join(dir, "keycloak-"+keycloakVersion)
+	realm, err := os.ReadFile("testdata/realm.json")
+	if err != nil {
+		return "", err
+	}
+	realms := filepath.Join(home, "data", "import")
+	if err := os.MkdirAll(realms, 0o755); err != nil {
+		return "", err
+	}
+	// The file's name must be the realm's.
+	if err := os.WriteFile(filepath.Join(realms, "my-realm-realm.json"), realm, 0o644); err != nil {
+		return "", err
+	}
+	port, err := freePort()
+	if err != nil {
+		return "", err
+	}
+	url := "http://127.0.0.1:" + port
+	p, err := start(t, "keycloak", append(os.Environ(), jvm), filepath.Join(home, "bin", "kc.sh"),
+		"start", "--optimized", "--import-realm", "--cache=local", "--http-enabled=true",
+		"--http-host=127.0.0.1", "--http-port="+port, "--hostname="+url)
+	if err != nil {
+		return "", err
+	}
+	issuer = url + "/realms/my-realm"
+	return issuer, p.ready(ctx, issuer+"/.well-known/openid-configuration")
+}
+
+// startAimock returns the provider's URL, without /v1.
+func startAimock(t *testing.T, ctx context.Context) (url string, err error) {
+	dir, err := install("aimock-"+aimockVersion, func(dir string) error {
+		return run(ctx, nil, "npm", "install", "--no-audit", "--no-fund", "--prefix", dir, "@copilotkit/aimock@"+aimockVersion)
+	})
+	if err != nil {
+		return "", err
+	}
+	fixtures, err := filepath.Abs("testdata/aimock.json")
+	if err != nil {
+		return "", err
+	}
+	port, err := freePort()
+	if err != nil {
+		return "", err
+	}
+	p, err := start(t, "aimock", os.Environ(), "node", filepath.Join(dir, "node_modules/@copilotkit/aimock/dist/cli.js"),
+		"--host", "127.0.0.1", "--port", port, "--fixtures", fixtures, "--chunk-size", "10")
+	if err != nil {
+		return "", err
+	}
+	url = "http://127.0.0.1:" + port
+	return url, p.ready(ctx, url+"/v1/models")
+}
+
+// installOpenAI returns a Python that has the SDK.
+func installOpenAI(ctx context.Context) (python string, err error) {
+	dir, err := install("openai-"+openaiVersion, func(dir string) error {
+		if err := run(ctx, nil, "python3", "-m", "venv", dir); err != nil {
+			return err
+		}
+		return run(ctx, nil, filepath.Join(dir, "bin", "python"), "-m", "pip", "install", "--quiet", "openai=="+openaiVersion)
+	})
+	return filepath.Join(dir, "bin", "python"), err
+}
