@@ -419,6 +419,20 @@ func TestARejectedTokenIsNotUsedAgain(t *testing.T) {
 	f.exchanged(t, 2)
 }
 
+func TestNothingIsDiscardedWhileExchangesFail(t *testing.T) {
+	f := newFixture(t, time.Hour)
+	rejected := f.gets(t, "vertex", Exchanged)
+	f.endpoint.Down(true)
+	f.advance(56 * time.Minute)
+	f.gets(t, "vertex", Stale)
+	f.settle()
+	if token, renewed, err := f.Renew(t.Context(), "vertex", rejected); token != (Token{}) || renewed || err != nil {
+		t.Fatalf("Renew = %v, %t, %v; want none", token, renewed, err)
+	}
+	f.gets(t, "vertex", Stale) // one upstream's no is no reason to have nothing for the others
+	f.exchanged(t, 2)
+}
+
 func TestARejectedKeyThatHasNotChangedIsNotTriedAgain(t *testing.T) {
 	f := newFixture(t, time.Hour)
 	rejected := f.gets(t, "openai", Exchanged)

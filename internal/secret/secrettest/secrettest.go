@@ -25,7 +25,9 @@ const projectNumber = "100000000001"
 type Server struct {
 	URL string
 
-	server *http.Server
+	listener net.Listener
+	server   *http.Server
+
 	mu     sync.Mutex
 	open   *sync.Cond
 	closed bool
@@ -49,10 +51,11 @@ func New() *Server {
 		panic("secrettest: " + err.Error())
 	}
 	s := &Server{
-		URL:     "http://" + listener.Addr().String(),
-		secrets: map[string][]version{},
-		denied:  map[string]bool{},
-		reads:   map[string]int{},
+		URL:      "http://" + listener.Addr().String(),
+		listener: listener,
+		secrets:  map[string][]version{},
+		denied:   map[string]bool{},
+		reads:    map[string]int{},
 	}
 	s.open = sync.NewCond(&s.mu)
 	s.server = &http.Server{Handler: s}
@@ -66,6 +69,7 @@ func (s *Server) Close() {
 	s.closed = true
 	s.open.Broadcast()
 	s.mu.Unlock()
+	s.listener.Close() // the server may not know it yet
 	s.server.Close()
 }
 

@@ -31,7 +31,9 @@ const (
 type Server struct {
 	URL string
 
-	server *http.Server
+	listener net.Listener
+	server   *http.Server
+
 	mu     sync.Mutex
 	open   *sync.Cond
 	closed bool
@@ -53,6 +55,7 @@ func New() *Server {
 	}
 	s := &Server{
 		URL:       "http://" + listener.Addr().String(),
+		listener:  listener,
 		expiresIn: 3599, // what Google says
 		keys:      map[string]*rsa.PrivateKey{},
 		tokens:    map[string]time.Time{},
@@ -70,6 +73,7 @@ func (s *Server) Close() {
 	s.closed = true
 	s.open.Broadcast()
 	s.mu.Unlock()
+	s.listener.Close() // the server may not know it yet
 	s.server.Close()
 }
 

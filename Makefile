@@ -1,0 +1,24 @@
+# make, or make test: everything that needs only Go.
+.DEFAULT_GOAL := test
+.PHONY: help demo test e2e lint archive
+
+help: ## this list
+	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
+
+demo: ## plays the whole story on this machine, and stays up
+	go run ./function/cmd/gateway demo
+
+test: ## unit tests and scenarios, with the race detector; needs only Go
+	go test -race -timeout 5m ./...
+
+e2e: ## the built function with Keycloak, SDKs and a provider mock; installs them under .cache/
+	go test -tags e2e -count=1 -timeout 30m ./test/...
+
+lint: ## gofmt, go vet, staticcheck
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$unformatted" ] || { echo "not gofmt-ed: $$unformatted"; exit 1; }
+	go vet ./...
+	go vet -tags e2e ./test/...
+	go run honnef.co/go/tools/cmd/staticcheck@v0.8.2 ./...
+
+archive: ## the upload that Google builds the function from: dist/function.zip
+	go run ./test/archive -o dist/function.zip
