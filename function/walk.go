@@ -242,6 +242,7 @@ func (x *exchange) note(o *relay.Outcome) {
 
 // fail is the one place that answers with an error.
 func (x *exchange) fail(err error) {
+	err = x.whyEnded(err)
 	e := apierror.From(err)
 	x.noteError(e, err)
 	if x.answered {
@@ -255,6 +256,17 @@ func (x *exchange) fail(err error) {
 	}
 	bearer.Challenge(x.w.Header(), e, bearer.Resource(x.config.Server.URL, x.r)+bearer.MetadataPath)
 	x.record.BytesOut = apierror.Write(x.w, apierror.OpenAI, e)
+}
+
+// whyEnded replaces the error of an ended context by what ended it.
+func (x *exchange) whyEnded(err error) error {
+	switch {
+	case errors.Is(err, context.DeadlineExceeded) && x.ctx.Err() != nil:
+		return apierror.New(apierror.UpstreamTimeout, "the request took longer than the gateway allows; ask for less").Because(err)
+	case errors.Is(err, context.Canceled) && x.ctx.Err() != nil:
+		return context.Cause(x.ctx) // the client left, or the instance is shut down
+	}
+	return err
 }
 
 // statusClientClosedRequest is nginx's, which log readers know; the client is no longer there to see it.

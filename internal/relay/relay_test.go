@@ -295,7 +295,9 @@ func TestWhatIsNoAnswer(t *testing.T) {
 		{"dies before its head", raw(t, "HTTP/1.1 200 OK\r\nConte"), apierror.UpstreamError},
 		{"no HTTP", raw(t, "SSH-2.0-OpenSSH_9.2\r\n"), apierror.UpstreamError},
 		{"stalls", serve(t, func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() }), apierror.UpstreamTimeout},
-		{"redirects", serve(t, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://127.0.0.1:1/", http.StatusTemporaryRedirect) }), apierror.UpstreamError},
+		{"redirects", serve(t, func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "http://127.0.0.1:1/", http.StatusTemporaryRedirect)
+		}), apierror.UpstreamError},
 		{"switches protocols", raw(t, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"), apierror.UpstreamError},
 		{"a head of 1 MiB", raw(t, "HTTP/1.1 200 OK\r\nX: "+strings.Repeat("x", 1<<20)+"\r\n\r\n"), apierror.UpstreamError},
 	} {
