@@ -3,10 +3,8 @@ package function
 import (
 	"errors"
 	"io"
-	"mime"
 	"net/http"
 	"os"
-	"strings"
 	"time"
 
 	"golang.org/x/sync/semaphore"
@@ -41,8 +39,8 @@ func (b *bodies) read(w http.ResponseWriter, r *http.Request) (body []byte, rele
 	if r.Body == http.NoBody {
 		return nil, release, nil
 	}
-	if err := b.checkHead(r); err != nil {
-		return nil, release, err
+	if r.ContentLength > b.maxBody {
+		return nil, release, tooLarge(b.maxBody)
 	}
 	hold := func(size int64) bool {
 		more := min(size, b.maxBody) - held
@@ -76,36 +74,20 @@ func (b *bodies) read(w http.ResponseWriter, r *http.Request) (body []byte, rele
 			break
 		}
 		if err != nil {
-			return nil, release, readError(r, err)
+			return nil, release, readError(err)
 		}
 	}
-	// The deadline was for the body. What is read from now on is only whether the client left.
+	// Both were for the body. What is read from now on is only whether the client left.
+	w.Header().Del("Connection")
 	http.NewResponseController(w).SetReadDeadline(time.Time{})
 	return body, release, nil
 }
 
-// checkHead refuses a body that its head makes unreadable, before it is read.
-func (b *bodies) checkHead(r *http.Request) error {
-	if e := r.Header.Get("Content-Encoding"); e != "" && !strings.EqualFold(e, "identity") {
-		return apierror.New(apierror.UnsupportedMediaType, "the body is compressed; send it without Content-Encoding")
-	}
-	media, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	if charset := params["charset"]; err != nil || media != "application/json" || charset != "" && !strings.EqualFold(charset, "utf-8") {
-		return apierror.New(apierror.UnsupportedMediaType, "the body must be JSON in UTF-8; send Content-Type: application/json")
-	}
-	if r.ContentLength > b.maxBody {
-		return tooLarge(b.maxBody)
-	}
-	return nil
-}
-
-func readError(r *http.Request, err error) error {
+func readError(err error) error {
 	var large *http.MaxBytesError
 	switch {
 	case errors.As(err, &large):
 		return tooLarge(large.Limit)
-	case r.Context().Err() != nil:
-		return r.Context().Err()
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return apierror.New(apierror.RequestTimeout, "the body took longer than %s to arrive", bodyTimeout).Because(err)
 	}

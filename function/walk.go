@@ -64,7 +64,9 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x := &exchange{gateway: g, w: w, r: r, ctx: ctx, release: func() {}, record: &audit.Record{RequestID: rand.Text(), Start: time.Now(), Request: r}}
 	w.Header().Set("X-Request-Id", x.record.RequestID)
 	if r.Body != http.NoBody {
-		// Also for the rest of a refused body, which net/http reads before it answers the next request.
+		// Until it is read: net/http reads the rest of a refused body, and it would do so before it sends
+		// the refusal were the connection to be used again.
+		w.Header().Set("Connection", "close")
 		http.NewResponseController(w).SetReadDeadline(x.record.Start.Add(bodyTimeout))
 	}
 	if g.own(w, r) {
@@ -118,6 +120,11 @@ func (x *exchange) read() error {
 	if route.IsList() {
 		return x.list(route)
 	}
+	if x.r.Body != http.NoBody {
+		if err := route.ReadHead(x.r.Header); err != nil {
+			return err
+		}
+	}
 	body, release, err := x.bodies.read(x.w, x.r)
 	x.release = release
 	if err != nil {
@@ -141,8 +148,8 @@ func (x *exchange) decide() error {
 	x.decision = d
 	x.record.DecisionID, x.record.Policies, x.record.PolicyErrors, x.record.DecisionRemembered = d.ID, d.Policies, d.Errors, d.Remembered
 	x.record.Decision = "allow"
-	if d.Err() != nil {
-		x.record.Decision = "deny"
+	if d.Denied() {
+		x.record.Decision, x.record.LetThrough = "deny", len(d.Routes) > 0
 	}
 	return d.Err()
 }
@@ -190,13 +197,14 @@ func (x *exchange) sendAndRelay() error {
 func (x *exchange) send(ours token.Token) (*relay.Answer, error) {
 	x.record.Attempts++
 	return x.relay.Send(x.ctx, x.r, &relay.Call{
-		Method:     x.call.Method,
-		URL:        x.call.URL,
-		Body:       x.call.Body,
-		Present:    func(h http.Header) { x.call.Present(h, ours.Value) },
-		HidesUsage: x.call.HidesUsage,
-		Effects:    x.request.Effects,
-		Dialect:    x.request.Dialect,
+		Method:      x.call.Method,
+		URL:         x.call.URL,
+		Body:        x.call.Body,
+		ContentType: x.call.ContentType,
+		Present:     func(h http.Header) { x.call.Present(h, ours.Value) },
+		HidesUsage:  x.call.HidesUsage,
+		Effects:     x.request.Effects,
+		Dialect:     x.request.Dialect,
 	})
 }
 

@@ -63,8 +63,10 @@ type Record struct {
 	Stream      bool
 
 	// Decision is "allow" or "deny"; "" where it did not come to one.
-	Decision     string
-	DecisionID   string
+	Decision   string
+	DecisionID string
+	// LetThrough says that the denial was not enforced: policies.mode is audit.
+	LetThrough   bool
 	Policies     []string
 	PolicyErrors []string
 
@@ -139,6 +141,9 @@ func Write(log *slog.Logger, r *Record, end time.Time) {
 		attrs.add(slog.Bool("stream", r.Stream))
 	}
 	attrs.text("decision", r.Decision)
+	if r.LetThrough {
+		attrs.add(slog.Bool("let_through", true))
+	}
 	attrs.text("decision_id", r.DecisionID)
 	attrs.list("policies", r.Policies)
 	attrs.list("policy_errors", r.PolicyErrors)

@@ -21,6 +21,13 @@ const (
 	streamFlag
 	maxOutputTokens
 	includeUsage
+	// purpose says what a file is for: one for a batch is read.
+	purpose
+	batchFile
+	// A line of a batch file is a call of its own.
+	lineURL
+	lineMethod
+	lineBody
 )
 
 // fields builds a tree from paths such as "tools/*/model".
@@ -52,11 +59,19 @@ func (f *Fields) child(name string) *Fields {
 	return f.members[name]
 }
 
-// The model stands at "model" everywhere; the other fields that name one are decided too.
+// The model stands at "model" everywhere (platform.openai.com/docs/api-reference). Other fields that
+// name one are decided too.
 var (
-	modelField = fields(map[string]role{"model": modelName, "stream": streamFlag})
+	modelFields = fields(map[string]role{"model": modelName, "stream": streamFlag})
 
-	// platform.openai.com/docs/api-reference/chat/create; models is OpenRouter's list of fallbacks.
+	completionFields = fields(map[string]role{
+		"model":                        modelName,
+		"stream":                       streamFlag,
+		"stream_options/include_usage": includeUsage,
+		"max_tokens":                   maxOutputTokens,
+	})
+
+	// models is OpenRouter's list of fallbacks.
 	chatFields = fields(map[string]role{
 		"model":                        modelName,
 		"models/*":                     modelName,
@@ -67,12 +82,32 @@ var (
 		"max_completion_tokens":        maxOutputTokens,
 	})
 
-	// platform.openai.com/docs/api-reference/fine-tuning/create; a reinforcement job's graders are
-	// models that are called for every sample.
+	// A tool's model: image_generation. A stream's last event tells the usage unasked.
+	responseFields = fields(map[string]role{
+		"model":             modelName,
+		"tools/*/model":     modelName,
+		"stream":            streamFlag,
+		"max_output_tokens": maxOutputTokens,
+	})
+
+	// A reinforcement job's graders are models that are called for every sample.
 	fineTuningFields = fields(map[string]role{
 		"model":                             modelName,
 		"stream":                            streamFlag,
 		"method/reinforcement/grader/model": modelName,
 		"method/reinforcement/grader/graders/*/model": modelName,
 	})
+
+	fileFields   = fields(map[string]role{"purpose": purpose, "file": batchFile})
+	uploadFields = fields(map[string]role{"purpose": purpose})
 )
+
+// like returns the known member that name equals but for case, as a lenient reader would match it.
+func (f *Fields) like(name string) string {
+	for m := range f.members {
+		if strings.EqualFold(m, name) {
+			return m
+		}
+	}
+	return ""
+}

@@ -44,17 +44,31 @@ type Operation struct {
 	Dialect apierror.Dialect
 	// Group is "" for the lists, which need no permit and are answered here.
 	Group Group
-	// Fields are the body's fields that are acted on; nil is an operation without a body.
+	Body  Body
+	// Fields are the body's fields that are acted on; all others pass as they are.
 	Fields *Fields
-	// Query names the query parameters that are passed on; any other is refused.
+	// Query names the query parameters that are passed on; any other is refused. Those that end in []
+	// may be repeated.
 	Query []string
 	// Effects says that a call may change something upstream even when its answer is lost, so that
 	// it is never sent twice.
 	Effects bool
 }
 
+// Body is the form of an operation's body.
+type Body int
+
+const (
+	// NoBody: one that is sent all the same is refused.
+	NoBody Body = iota
+	// JSON is an object (RFC 8259).
+	JSON
+	// Multipart is multipart/form-data (RFC 7578).
+	Multipart
+)
+
 // NeedsModel reports whether a request of the operation must name a model.
-func (o *Operation) NeedsModel() bool { return o.Fields != nil }
+func (o *Operation) NeedsModel() bool { return o.Fields != nil && o.Fields.members["model"] != nil }
 
 // IsList reports whether the operation only shows which models are allowed.
 func (o *Operation) IsList() bool { return o.Group == "" }
@@ -63,16 +77,54 @@ var paging = []string{"after", "limit"}
 
 // table is design section 5. A row is all that an operation needs to exist.
 var table = []*Operation{
-	{Name: "chat.completions.create", Method: "POST", Path: "/v1/chat/completions", Group: Inference, Fields: chatFields},
-	{Name: "embeddings.create", Method: "POST", Path: "/v1/embeddings", Group: Inference, Fields: modelField},
-	{Name: "models.list", Method: "GET", Path: "/v1/models"},
-	{Name: "models.retrieve", Method: "GET", Path: "/v1/models/{model...}"},
-	{Name: "fine_tuning.jobs.create", Method: "POST", Path: "/v1/fine_tuning/jobs", Group: FineTuning, Fields: fineTuningFields, Effects: true},
-	{Name: "fine_tuning.jobs.list", Method: "GET", Path: "/v1/fine_tuning/jobs", Group: FineTuning, Query: append(paging, "metadata")},
+	{Name: "chat.completions.create", Method: "POST", Path: "/v1/chat/completions", Group: Inference, Body: JSON, Fields: chatFields},
+	{Name: "completions.create", Method: "POST", Path: "/v1/completions", Group: Inference, Body: JSON, Fields: completionFields},
+	{Name: "embeddings.create", Method: "POST", Path: "/v1/embeddings", Group: Inference, Body: JSON, Fields: modelFields},
+	{Name: "moderations.create", Method: "POST", Path: "/v1/moderations", Group: Inference, Body: JSON, Fields: modelFields},
+
+	{Name: "images.generate", Method: "POST", Path: "/v1/images/generations", Group: Inference, Body: JSON, Fields: modelFields},
+	{Name: "images.edit", Method: "POST", Path: "/v1/images/edits", Group: Inference, Body: Multipart, Fields: modelFields},
+	{Name: "images.create_variation", Method: "POST", Path: "/v1/images/variations", Group: Inference, Body: Multipart, Fields: modelFields},
+
+	{Name: "audio.speech.create", Method: "POST", Path: "/v1/audio/speech", Group: Inference, Body: JSON, Fields: modelFields},
+	{Name: "audio.transcriptions.create", Method: "POST", Path: "/v1/audio/transcriptions", Group: Inference, Body: Multipart, Fields: modelFields},
+	{Name: "audio.translations.create", Method: "POST", Path: "/v1/audio/translations", Group: Inference, Body: Multipart, Fields: modelFields},
+
+	// A response is stored, and may be made in the background: both are effects.
+	{Name: "responses.create", Method: "POST", Path: "/v1/responses", Group: Inference, Body: JSON, Fields: responseFields, Effects: true},
+	{Name: "responses.input_tokens.count", Method: "POST", Path: "/v1/responses/input_tokens", Group: Inference, Body: JSON, Fields: responseFields},
+	{Name: "responses.compact", Method: "POST", Path: "/v1/responses/compact", Group: Inference, Body: JSON, Fields: responseFields},
+	{Name: "responses.retrieve", Method: "GET", Path: "/v1/responses/{id}", Group: Inference, Query: []string{"include[]", "include_obfuscation", "starting_after", "stream"}},
+	{Name: "responses.delete", Method: "DELETE", Path: "/v1/responses/{id}", Group: Inference, Effects: true},
+	{Name: "responses.cancel", Method: "POST", Path: "/v1/responses/{id}/cancel", Group: Inference, Effects: true},
+	{Name: "responses.input_items.list", Method: "GET", Path: "/v1/responses/{id}/input_items", Group: Inference, Query: append([]string{"include[]", "order"}, paging...)},
+
+	{Name: "files.create", Method: "POST", Path: "/v1/files", Group: Files, Body: Multipart, Fields: fileFields, Effects: true},
+	{Name: "files.list", Method: "GET", Path: "/v1/files", Group: Files, Query: append([]string{"order", "purpose"}, paging...)},
+	{Name: "files.retrieve", Method: "GET", Path: "/v1/files/{id}", Group: Files},
+	{Name: "files.delete", Method: "DELETE", Path: "/v1/files/{id}", Group: Files, Effects: true},
+	{Name: "files.content", Method: "GET", Path: "/v1/files/{id}/content", Group: Files},
+	{Name: "uploads.create", Method: "POST", Path: "/v1/uploads", Group: Files, Body: JSON, Fields: uploadFields, Effects: true},
+	{Name: "uploads.parts.create", Method: "POST", Path: "/v1/uploads/{id}/parts", Group: Files, Body: Multipart, Effects: true},
+	{Name: "uploads.complete", Method: "POST", Path: "/v1/uploads/{id}/complete", Group: Files, Body: JSON, Effects: true},
+	{Name: "uploads.cancel", Method: "POST", Path: "/v1/uploads/{id}/cancel", Group: Files, Effects: true},
+
+	{Name: "batches.create", Method: "POST", Path: "/v1/batches", Group: Batches, Body: JSON, Effects: true},
+	{Name: "batches.list", Method: "GET", Path: "/v1/batches", Group: Batches, Query: paging},
+	{Name: "batches.retrieve", Method: "GET", Path: "/v1/batches/{id}", Group: Batches},
+	{Name: "batches.cancel", Method: "POST", Path: "/v1/batches/{id}/cancel", Group: Batches, Effects: true},
+
+	{Name: "fine_tuning.jobs.create", Method: "POST", Path: "/v1/fine_tuning/jobs", Group: FineTuning, Body: JSON, Fields: fineTuningFields, Effects: true},
+	{Name: "fine_tuning.jobs.list", Method: "GET", Path: "/v1/fine_tuning/jobs", Group: FineTuning, Query: append([]string{"metadata"}, paging...)},
 	{Name: "fine_tuning.jobs.retrieve", Method: "GET", Path: "/v1/fine_tuning/jobs/{id}", Group: FineTuning},
 	{Name: "fine_tuning.jobs.cancel", Method: "POST", Path: "/v1/fine_tuning/jobs/{id}/cancel", Group: FineTuning, Effects: true},
+	{Name: "fine_tuning.jobs.pause", Method: "POST", Path: "/v1/fine_tuning/jobs/{id}/pause", Group: FineTuning, Effects: true},
+	{Name: "fine_tuning.jobs.resume", Method: "POST", Path: "/v1/fine_tuning/jobs/{id}/resume", Group: FineTuning, Effects: true},
 	{Name: "fine_tuning.jobs.list_events", Method: "GET", Path: "/v1/fine_tuning/jobs/{id}/events", Group: FineTuning, Query: paging},
 	{Name: "fine_tuning.jobs.checkpoints.list", Method: "GET", Path: "/v1/fine_tuning/jobs/{id}/checkpoints", Group: FineTuning, Query: paging},
+
+	{Name: "models.list", Method: "GET", Path: "/v1/models"},
+	{Name: "models.retrieve", Method: "GET", Path: "/v1/models/{model...}"},
 }
 
 // All lists the table's rows. They must not be changed.
@@ -87,6 +139,10 @@ type Route struct {
 	Query string
 	// Model is the model of the path, where the row has one.
 	Model string
+	// ContentType is the body's, to send; ReadHead sets it.
+	ContentType string
+
+	boundary string
 }
 
 // Match finds the row of a request. The dialect of the second result's error is the first's, OpenAI
@@ -169,10 +225,11 @@ func (r *Route) readQuery(u *url.URL) error {
 	}
 	for name, values := range query {
 		base, _, _ := strings.Cut(name, "[") // metadata[team]=… filters by one key
-		if !slices.Contains(r.Operation.Query, base) {
+		switch {
+		case slices.Contains(r.Operation.Query, base+"[]"): // a list: include[]=a&include[]=b
+		case !slices.Contains(r.Operation.Query, base):
 			return apierror.New(apierror.InvalidRequest, "this operation takes no such query parameter; remove it")
-		}
-		if len(values) > 1 {
+		case len(values) > 1:
 			return apierror.New(apierror.InvalidRequest, "the query parameter %s is given twice; keep one", base).At(base)
 		}
 	}

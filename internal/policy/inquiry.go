@@ -22,9 +22,10 @@ type inquiry struct {
 	*Policies
 	who       *principal.Principal
 	operation *operation.Operation
-	stream    bool
-	maxTokens *int64
+	ask       operation.Ask
 	time      time.Time
+	// lenient lets through what the policies deny, and nothing else that is denied: audit mode.
+	lenient bool
 
 	// verdicts are those already reached, so that a request that names a model often costs once.
 	verdicts map[resource]verdict
@@ -52,8 +53,8 @@ type verdict struct {
 // key is a SHA-256: a verdict remembered under it is nobody else's.
 type key [sha256.Size]byte
 
-func (p *Policies) inquire(who *principal.Principal, op *operation.Operation, stream bool, maxTokens *int64, at time.Time) *inquiry {
-	q := &inquiry{Policies: p, who: who, operation: op, stream: stream, maxTokens: maxTokens, time: at, verdicts: map[resource]verdict{}}
+func (p *Policies) inquire(who *principal.Principal, op *operation.Operation, ask operation.Ask, at time.Time) *inquiry {
+	q := &inquiry{Policies: p, who: who, operation: op, ask: ask, time: at, verdicts: map[resource]verdict{}}
 	if p.remembered != nil {
 		q.prefix = q.encode()
 	}
@@ -72,14 +73,14 @@ func (q *inquiry) decidable() bool {
 	return known
 }
 
-// allows reports whether the policies allow the operation on the resource.
+// allows reports whether the operation is let through on the resource.
 func (q *inquiry) allows(r resource) bool {
 	v, reached := q.verdicts[r]
 	if !reached {
 		v = q.recall(r)
 		q.verdicts[r] = v
 	}
-	return v.allowed
+	return v.allowed || q.lenient
 }
 
 func (q *inquiry) recall(r resource) verdict {
@@ -118,10 +119,10 @@ func (q *inquiry) encode() []byte {
 	for _, name := range slices.Sorted(maps.Keys(q.who.Claims)) {
 		b = text(text(b, name), q.who.Claims[name])
 	}
-	b = flag(b, q.stream)
-	b = flag(b, q.maxTokens != nil)
-	if q.maxTokens != nil {
-		b = binary.AppendVarint(b, *q.maxTokens)
+	b = flag(b, q.ask.Stream)
+	b = flag(b, q.ask.MaxOutputTokens != nil)
+	if q.ask.MaxOutputTokens != nil {
+		b = binary.AppendVarint(b, *q.ask.MaxOutputTokens)
 	}
 	return b
 }
@@ -163,9 +164,9 @@ func (q *inquiry) evaluate(r resource) verdict {
 }
 
 func (q *inquiry) context() types.Record {
-	m := types.RecordMap{"stream": types.Boolean(q.stream), timeAttribute: types.NewDatetime(q.time)}
-	if q.maxTokens != nil {
-		m["max_output_tokens"] = types.Long(*q.maxTokens)
+	m := types.RecordMap{"stream": types.Boolean(q.ask.Stream), timeAttribute: types.NewDatetime(q.time)}
+	if q.ask.MaxOutputTokens != nil {
+		m["max_output_tokens"] = types.Long(*q.ask.MaxOutputTokens)
 	}
 	return types.NewRecord(m)
 }

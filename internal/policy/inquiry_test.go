@@ -24,7 +24,7 @@ func TestEveryInputChangesTheKey(t *testing.T) {
 	keys := map[key]string{}
 	add := func(what string, who *principal.Principal, op *operation.Operation, stream bool, most *int64, r resource) {
 		t.Helper()
-		q := &inquiry{who: who, operation: op, stream: stream, maxTokens: most}
+		q := &inquiry{who: who, operation: op, ask: operation.Ask{Stream: stream, MaxOutputTokens: most}}
 		q.prefix = q.encode()
 		k := q.key(r)
 		if other, taken := keys[k]; taken {
@@ -102,7 +102,7 @@ func TestWhatPoliciesAreAskedConformsToTheSchema(t *testing.T) {
 	} {
 		for _, op := range operation.All() {
 			for _, bound := range []*int64{nil, &most} {
-				q := p.inquire(who, op, bound != nil, bound, time.Now())
+				q := p.inquire(who, op, operation.Ask{Stream: bound != nil, MaxOutputTokens: bound}, time.Now())
 				if q.decidable() == op.IsList() {
 					t.Errorf("%s: decidable = %t", op.Name, q.decidable())
 				}

@@ -13,6 +13,7 @@ package policy
 
 import (
 	"crypto/rand"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -42,8 +43,8 @@ type Policies struct {
 type Decision struct {
 	// ID is random; it leads from a client's error to the audit record.
 	ID string
-	// Routes are the allowed ways to serve the request, in the configured order of preference. None
-	// is a denial.
+	// Routes are the ways to serve the request, in the configured order of preference: the allowed
+	// ones or, in audit mode where none is, all that are configured. Without one it is refused.
 	Routes []Route
 	// Policies are the ids of the policies that determined the outcome, and Errors those whose
 	// evaluation erred, both sorted. They are told to the operator, not to the client.
@@ -51,7 +52,9 @@ type Decision struct {
 	Errors   []string
 	// Remembered says that every evaluation was answered from memory.
 	Remembered bool
-	// Refusal is OperationNotAllowed or ModelNotAllowed where the request is denied.
+	// Line is the first denied line of a batch file, from 1; 0 where none was.
+	Line int
+	// Refusal is OperationNotAllowed or ModelNotAllowed where the policies deny the request.
 	Refusal apierror.Kind
 }
 
@@ -70,24 +73,37 @@ type Route struct {
 // names no model goes to one of the default upstreams.
 func (p *Policies) Decide(who *principal.Principal, req *operation.Request, at time.Time) *Decision {
 	d := &Decision{ID: rand.Text()}
-	q := p.inquire(who, req.Operation, req.Stream, req.MaxOutputTokens, at)
-	d.Routes = q.routes(req.Models)
+	q := p.inquire(who, req.Operation, req.Ask, at)
+	d.Remembered = true
+	d.Routes = q.routes(d, req)
+	d.note(q)
+	d.Policies, d.Errors = sorted(d.Policies), sorted(d.Errors)
+	if len(d.Routes) > 0 {
+		return d
+	}
+	d.Refusal = apierror.ModelNotAllowed
+	if !q.anywhere() {
+		d.Refusal = apierror.OperationNotAllowed
+	}
+	if p.config.Policies.Mode == config.Audit {
+		q.lenient = true
+		d.Routes = q.routes(&Decision{}, req)
+	}
+	return d
+}
 
-	d.Remembered = len(q.verdicts) > 0
+// Denied reports whether the policies deny the request. In audit mode it may be served all the
+// same: then there are Routes.
+func (d *Decision) Denied() bool { return d.Refusal != apierror.Kind{} }
+
+// note adds what determined the inquiry's verdicts.
+func (d *Decision) note(q *inquiry) {
+	d.Remembered = d.Remembered && len(q.verdicts) > 0
 	for _, v := range q.verdicts {
 		d.Policies = append(d.Policies, v.policies...)
 		d.Errors = append(d.Errors, v.errors...)
 		d.Remembered = d.Remembered && v.remembered
 	}
-	d.Policies, d.Errors = sorted(d.Policies), sorted(d.Errors)
-
-	if len(d.Routes) == 0 {
-		d.Refusal = apierror.ModelNotAllowed
-		if !q.anywhere() {
-			d.Refusal = apierror.OperationNotAllowed
-		}
-	}
-	return d
 }
 
 func sorted(ids []string) []string {
@@ -95,7 +111,7 @@ func sorted(ids []string) []string {
 	return slices.Compact(ids)
 }
 
-// Err is what the client is told: nil where the request is allowed. It tells an unknown model and a
+// Err is what the client is told: nil where the request is served. It tells an unknown model and a
 // forbidden one apart in nothing.
 func (d *Decision) Err() error {
 	if len(d.Routes) > 0 {
@@ -104,20 +120,23 @@ func (d *Decision) Err() error {
 	err := apierror.New(apierror.ModelNotAllowed, "this client may not use this model or upstream for this operation; list the models to see those that it may use, or give the operator the decision id")
 	if d.Refusal == apierror.OperationNotAllowed {
 		err = apierror.New(apierror.OperationNotAllowed, "this client may not use this operation with any model or upstream; give the operator the decision id")
+	} else if d.Line > 0 {
+		err.Message = fmt.Sprintf("line %d of the batch file: %s", d.Line, err.Message)
 	}
 	err.DecisionID = d.ID
 	return err
 }
 
 // Models lists, sorted, the models on which some inference operation is allowed at the time to a
-// request that sets neither stream nor a bound on its output.
+// request that sets neither stream nor a bound on its output. In audit mode these are all.
 func (p *Policies) Models(who *principal.Principal, at time.Time) []string {
 	var names []string
 	for _, op := range operation.All() {
 		if op.Group != operation.Inference || !op.NeedsModel() {
 			continue
 		}
-		q := p.inquire(who, op, false, nil, at)
+		q := p.inquire(who, op, operation.Ask{}, at)
+		q.lenient = p.config.Policies.Mode == config.Audit
 		for name := range p.config.Models {
 			if q.allowsModel(name) {
 				names = append(names, name)
@@ -127,41 +146,69 @@ func (p *Policies) Models(who *principal.Principal, at time.Time) []string {
 	return sorted(names)
 }
 
-// routes are the allowed ways to serve the inquiry's operation on the models.
-func (q *inquiry) routes(models []operation.ModelRef) []Route {
+// routes are the allowed ways to serve the request that the inquiry is about.
+func (q *inquiry) routes(d *Decision, req *operation.Request) []Route {
 	// A row that says its models stand in the body must have been read so, and no other.
-	if !q.decidable() || q.operation.NeedsModel() != (len(models) > 0) {
+	if !q.decidable() || q.operation.NeedsModel() != (len(req.Models) > 0) {
 		return nil
 	}
 	var routes []Route
 	if !q.operation.NeedsModel() {
 		for _, upstream := range q.config.DefaultUpstream {
-			if q.allows(resource{upstream: upstream}) {
-				routes = append(routes, Route{Upstream: upstream})
+			if !q.allows(resource{upstream: upstream}) {
+				continue
+			}
+			if names, denied := q.lines(d, upstream, req.Lines); denied == 0 {
+				routes = append(routes, Route{Upstream: upstream, Models: names})
+			} else if d.Line == 0 {
+				d.Line = denied
 			}
 		}
 		return routes
 	}
-	for _, m := range models { // before any policy is asked
+	for _, m := range req.Models { // before any policy is asked
 		if _, known := q.config.Models[m.Name]; !known {
 			return nil
 		}
 	}
-	for _, target := range q.config.Models[models[0].Name].Targets {
-		if !q.allows(resource{models[0].Name, target.Upstream}) {
+	for _, target := range q.config.Models[req.Models[0].Name].Targets {
+		if !q.allows(resource{req.Models[0].Name, target.Upstream}) {
 			continue
 		}
-		names := []string{target.Model}
-		for _, m := range models[1:] {
-			if name, allowed := q.at(target.Upstream, m.Name); allowed {
-				names = append(names, name)
-			}
-		}
-		if len(names) == len(models) {
-			routes = append(routes, Route{Upstream: target.Upstream, Models: names})
+		further, ok := q.names(target.Upstream, req.Models[1:])
+		if ok {
+			routes = append(routes, Route{Upstream: target.Upstream, Models: append([]string{target.Model}, further...)})
 		}
 	}
 	return routes
+}
+
+// lines decides the calls of a batch file, each as if it were made by itself, for the upstream that
+// gets the file. It returns the names of their models there, or the number of the first denied line.
+func (q *inquiry) lines(d *Decision, upstream string, lines []operation.Line) (names []string, denied int) {
+	for _, line := range lines {
+		of := q.inquire(q.who, line.Operation, line.Ask, q.time)
+		of.lenient = q.lenient
+		at, ok := of.names(upstream, line.Models)
+		if d.note(of); !ok || !of.decidable() || len(at) == 0 {
+			return nil, line.Number
+		}
+		names = append(names, at...)
+	}
+	return names, 0
+}
+
+// names are the models' names at the upstream, if each is configured and allowed there.
+func (q *inquiry) names(upstream string, models []operation.ModelRef) ([]string, bool) {
+	names := make([]string, len(models))
+	for i, m := range models {
+		name, allowed := q.at(upstream, m.Name)
+		if !allowed {
+			return nil, false
+		}
+		names[i] = name
+	}
+	return names, true
 }
 
 // at is the name a model has at the upstream, where it has a target there and is allowed there.

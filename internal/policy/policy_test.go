@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -89,11 +90,32 @@ func request(t testing.TB, line string) *operation.Request {
 	if err != nil {
 		t.Fatal(err)
 	}
+	contentType := "application/json"
+	if route.Body == operation.Multipart {
+		contentType, body = "multipart/form-data; boundary=B", form(body)
+	}
+	if err := route.ReadHead(http.Header{"Content-Type": {contentType}}); err != nil {
+		t.Fatal(err)
+	}
 	req, err := operation.Read(route, []byte(body))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return req
+}
+
+// form writes "name=value name=value" as a form; a file is named file, and | ends its lines.
+func form(fields string) string {
+	var b strings.Builder
+	for field := range strings.FieldsSeq(fields) {
+		name, value, _ := strings.Cut(field, "=")
+		filename := ""
+		if name == "file" {
+			filename, value = `; filename="f"`, strings.ReplaceAll(value, "|", "\n")
+		}
+		fmt.Fprintf(&b, "--B\r\nContent-Disposition: form-data; name=%q%s\r\n\r\n%s\r\n", name, filename, value)
+	}
+	return b.String() + "--B--\r\n"
 }
 
 const (
@@ -168,7 +190,10 @@ func TestEveryOperationIsDeniedWithoutAPermitAndAllowedByItsGroups(t *testing.T)
 	for _, op := range operation.All() {
 		t.Run(string(op.Name), func(t *testing.T) {
 			line := op.Method + " " + strings.NewReplacer("{id}", "x-1", "{model...}", "gpt-4-turbo").Replace(op.Path)
-			if op.NeedsModel() {
+			switch {
+			case op.Body == operation.Multipart:
+				line += " model=gpt-4-turbo purpose=user_data"
+			case op.Body == operation.JSON:
 				line += ` {"model":"gpt-4-turbo"}`
 			}
 			req := request(t, line)
@@ -499,5 +524,89 @@ func BenchmarkDecide(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// batchOf is a request that uploads the calls for a batch.
+func batchOf(lines ...string) string {
+	return "POST /v1/files purpose=batch file=" + strings.Join(lines, "|")
+}
+
+const (
+	lineTurbo = `{"method":"POST","url":"/v1/chat/completions","body":{"model":"gpt-4-turbo"}}`
+	line4o    = `{"method":"POST","url":"/v1/chat/completions","body":{"model":"gpt-4o"}}`
+	lineEmbed = `{"method":"POST","url":"/v1/embeddings","body":{"model":"embed"}}`
+	lineNone  = `{"method":"POST","url":"/v1/embeddings","body":{"model":"no-such-model"}}`
+)
+
+// One denied line refuses the file; each is decided for the upstream that gets it.
+func TestABatchFileIsDecidedLineByLine(t *testing.T) {
+	p := load(t, `
+@id("files") permit (principal, action in Action::"files", resource);
+@id("embed") permit (principal, action == Action::"embeddings.create", resource == Model::"embed");
+@id("chat") permit (principal in Group::"chat", action == Action::"chat.completions.create", resource);
+@id("not-4o-at-openai") forbid (principal in Group::"outside", action, resource == Model::"gpt-4o") when { resource in Upstream::"openai" };`)
+	for _, tt := range []struct {
+		name, request string
+		groups        []string
+		served        string
+		line          int
+	}{
+		{"all lines allowed", batchOf(lineTurbo, lineEmbed), []string{"chat"}, "openai=gpt-4-turbo-2024-04-09+text-embedding-3-small", 0},
+		{"one line of another operation denied", batchOf(lineEmbed, lineTurbo, lineEmbed), nil, "", 2},
+		{"an unknown model", batchOf(lineEmbed, lineNone), []string{"chat"}, "", 2},
+		{"served by every default upstream that may serve all lines", batchOf(line4o), []string{"chat"}, "openai=gpt-4o-2024-08-06 azure=east/gpt-4o", 0},
+		{"denied at one of them", batchOf(line4o), []string{"chat", "outside"}, "azure=east/gpt-4o", 1},
+		{"no one upstream serves all lines", batchOf(line4o, lineTurbo), []string{"chat", "outside"}, "", 1},
+		{"another purpose is not read", "POST /v1/files purpose=user_data file=" + lineNone, nil, "openai azure", 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			d := p.Decide(client(tt.groups...), request(t, tt.request), noon)
+			if got := served(d); got != tt.served || d.Line != tt.line {
+				t.Errorf("served by %q, line %d; want %q, %d", got, d.Line, tt.served, tt.line)
+			}
+			if tt.served == "" {
+				if d.Refusal != apierror.ModelNotAllowed || !strings.Contains(d.Err().Error(), fmt.Sprintf("line %d ", tt.line)) {
+					t.Errorf("%v", d.Err())
+				}
+			}
+		})
+	}
+}
+
+// A policy's denial of what is configured is let through and told; nothing else is let through.
+func TestAuditModeLetsThroughWhatPoliciesDeny(t *testing.T) {
+	c := configure(t, examples, `@id("errs") forbid (principal in Group::"big", action, resource) when { context has max_output_tokens && context.max_output_tokens * 9223372036854775807 > 0 };`)
+	c.Policies.Mode = config.Audit
+	p, faults := policy.Load(c)
+	if len(faults) > 0 {
+		t.Fatal(faults)
+	}
+	for _, tt := range []struct {
+		name, request string
+		groups        []string
+		served        string
+		denied        bool
+	}{
+		{"allowed", chatTurbo, []string{"data-enrichment-team"}, "openai=gpt-4-turbo-2024-04-09", false},
+		{"no permit", chatTurbo, nil, "openai=gpt-4-turbo-2024-04-09", true},
+		{"a forbid", tuneTurbo, []string{"research", "read-only-models"}, "openai=gpt-4-turbo-2024-04-09", true},
+		{"every target", chat4o, nil, "azure=east/gpt-4o openai=gpt-4o-2024-08-06 azure=west/gpt-4o", true},
+		{"an erring policy", `POST /v1/chat/completions {"model":"gpt-4-turbo","max_tokens":2}`, []string{"research", "big"}, "openai=gpt-4-turbo-2024-04-09", true},
+		{"no model, no permit", listJobs, nil, "openai azure", true},
+		{"a batch file", batchOf(lineTurbo), nil, "openai=gpt-4-turbo-2024-04-09", true},
+		{"an unknown model", chatNone, []string{"research"}, "", true},
+		{"an unknown model in a batch file", batchOf(lineNone), []string{"research"}, "", true},
+		{"an unknown fallback", `POST /v1/chat/completions {"model":"gpt-4-turbo","models":["no-such-model"]}`, []string{"research"}, "", true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			d := p.Decide(client(tt.groups...), request(t, tt.request), noon)
+			if got := served(d); got != tt.served || d.Denied() != tt.denied || (d.Err() == nil) != (tt.served != "") {
+				t.Errorf("served by %q, denied %v, err %v; want %q, %v", got, d.Denied(), d.Err(), tt.served, tt.denied)
+			}
+		})
+	}
+	if got := p.Models(client(), noon); !slices.Equal(got, []string{"embed", "gpt-4-turbo", "gpt-4o"}) {
+		t.Errorf("models %q", got)
 	}
 }

@@ -22,7 +22,7 @@ func requestHeader(client http.Header, call *Call) http.Header {
 		h["User-Agent"] = []string{""} // or net/http sends its own
 	}
 	if call.Body != nil {
-		h.Set("Content-Type", "application/json")
+		h.Set("Content-Type", call.ContentType)
 	}
 	h.Set("Accept-Encoding", "identity")
 	return h

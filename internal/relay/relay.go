@@ -50,7 +50,8 @@ type Call struct {
 	Method string
 	URL    string
 	// Body is sent part by part; nil is none. It is not changed, so a Call may be sent again.
-	Body [][]byte
+	Body        [][]byte
+	ContentType string
 	// Present adds the upstream's credential.
 	Present func(http.Header)
 	// HidesUsage says that the body asked for a stream's usage on the gateway's behalf.

@@ -98,6 +98,9 @@ const (
 	chunk2 = "event: odd\nid: 7\nretry: 1\n: comment\ndata: {\"choices\":\ndata: [{}]}\n\n"
 	usage  = "data: {\"id\":\"1\",\"model\":\"m-1\",\"choices\":[],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":5}}\n\n"
 	end    = "data: [DONE]\n\n"
+
+	responseEvents = "event: response.created\ndata: {\"type\":\"response.created\",\"response\":{\"model\":\"m-1\",\"usage\":null}}\n\n" +
+		"event: response.completed\ndata: {\"response\":{\"model\":\"m-1\",\"usage\":{\"input_tokens\":3,\"output_tokens\":5}}}\n\n"
 )
 
 func sse(text string) http.HandlerFunc {
@@ -117,6 +120,7 @@ func TestAStreamPassesByteForByteButForTheUsageThatWeAskedFor(t *testing.T) {
 		{"CRLF", strings.ReplaceAll(chunk1+usage+end, "\n", "\r\n"), strings.ReplaceAll(chunk1+end, "\n", "\r\n"), true},
 		{"invalid JSON passes", "data: {nonsense\n\n" + end, "data: {nonsense\n\n" + end, true},
 		{"a usage beside choices stays", strings.Replace(usage, "[]", "[{}]", 1) + end, strings.Replace(usage, "[]", "[{}]", 1) + end, true},
+		{"a streamed response tells its usage unasked", responseEvents, responseEvents, false},
 		{"an event of 3 MiB passes unread", "data: " + strings.Repeat("x", 3<<20) + "\n\n" + usage + end, "data: " + strings.Repeat("x", 3<<20) + "\n\n" + end, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -129,7 +133,7 @@ func TestAStreamPassesByteForByteButForTheUsageThatWeAskedFor(t *testing.T) {
 			if o.Err != nil || o.Bytes != int64(len(tt.want)) || o.FirstByte.IsZero() {
 				t.Errorf("%+v", o)
 			}
-			if strings.Contains(tt.sent, "prompt_tokens") && (o.Usage == nil || *o.Usage != relay.Usage{Input: 3, Output: 5}) {
+			if strings.Contains(tt.sent, "_tokens") && (o.Usage == nil || *o.Usage != relay.Usage{Input: 3, Output: 5}) {
 				t.Errorf("usage %v", o.Usage)
 			}
 		})
@@ -317,7 +321,7 @@ func TestWhatIsNoAnswer(t *testing.T) {
 // Of a request with every header a client might abuse, exactly the allowed ones reach the upstream.
 func TestOnlyAllowedHeadersReachTheUpstream(t *testing.T) {
 	var got http.Header
-	g := newGateway(t, serve(t, func(w http.ResponseWriter, r *http.Request) { got = r.Header }), relay.Call{Body: [][]byte{[]byte(`{"a":`), []byte(`1}`)}})
+	g := newGateway(t, serve(t, func(w http.ResponseWriter, r *http.Request) { got = r.Header }), relay.Call{Body: [][]byte{[]byte(`{"a":`), []byte(`1}`)}, ContentType: "application/json"})
 	req, _ := http.NewRequest("POST", g.URL, strings.NewReader("the client's own"))
 	for _, h := range []string{"Authorization", "X-Api-Key", "X-Goog-Api-Key", "Api-Key", "Cookie", "X-Forwarded-For", "X-Forwarded-Host", "Forwarded", "X-Real-Ip",
 		"X-Serverless-Authorization", "Openai-Organization", "Openai-Project", "X-Http-Method-Override", "X-Original-Url", "X-Rewrite-Url", "X-Goog-User-Project",

@@ -7,27 +7,39 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// Usage is what an answer says it cost, in tokens (platform.openai.com/docs/api-reference/chat/object).
+// Usage is what an answer says it cost, in tokens.
 type Usage struct {
 	Input, Output int64
 }
 
-// summary is the part of an answer, or of a stream's chunk, that the gateway reads.
+// summary is the part of an answer, or of a stream's event, that the gateway reads.
 type summary struct {
 	Model   string            `json:"model"`
 	Choices []json.RawMessage `json:"choices"`
-	Usage   *struct {
-		PromptTokens     int64 `json:"prompt_tokens"`
-		CompletionTokens int64 `json:"completion_tokens"`
-	} `json:"usage"`
+	Usage   *tokens           `json:"usage"`
+	// Response is what the events of a streamed response speak of
+	// (platform.openai.com/docs/api-reference/responses-streaming).
+	Response *summary `json:"response"`
+}
+
+// tokens are counted under the first pair of names by chat, completions and embeddings, under the
+// second by responses, images and audio (platform.openai.com/docs/api-reference).
+type tokens struct {
+	Prompt     int64 `json:"prompt_tokens"`
+	Completion int64 `json:"completion_tokens"`
+	Input      int64 `json:"input_tokens"`
+	Output     int64 `json:"output_tokens"`
 }
 
 func (s *summary) note(o *Outcome) {
+	if s.Response != nil {
+		s.Response.note(o)
+	}
 	if s.Model != "" {
 		o.Model = s.Model
 	}
-	if s.Usage != nil {
-		o.Usage = &Usage{s.Usage.PromptTokens, s.Usage.CompletionTokens}
+	if t := s.Usage; t != nil && *t != (tokens{}) { // audio may be billed by the second
+		o.Usage = &Usage{Input: t.Prompt + t.Input, Output: t.Completion + t.Output}
 	}
 }
 

@@ -284,6 +284,20 @@ func TestAReadThatFrozeWithItsInstanceIsNotWaitedFor(t *testing.T) {
 	f.reads(t, 2)
 }
 
+func TestAReadThatAnotherReplacedChangesNothing(t *testing.T) {
+	f := newFixture(t)
+	f.manager.Add(name, []byte("one"))
+	replaced, current := &flight{began: f.time, done: make(chan struct{})}, &flight{}
+	e := &entry{flight: current}
+	f.fly(t.Context(), latest, e, replaced)
+	if e.flight != current || e.value.version != "" {
+		t.Error("a read that was given up overwrote its successor")
+	}
+	if string(replaced.value.data) != "one" {
+		t.Error("those who wait for it got nothing")
+	}
+}
+
 func TestAFailureThatFrozeWithItsInstanceIsNotRemembered(t *testing.T) {
 	f := newFixture(t)
 	v1 := f.manager.Add(name, []byte("one"))

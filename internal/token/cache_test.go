@@ -257,6 +257,7 @@ func TestAnOutageIsNoticedOnlyWhenTheTokenExpires(t *testing.T) {
 	f.gets(t, "vertex", Stale)
 	f.settle()
 	f.gets(t, "vertex", Stale)
+	f.settle()
 	f.exchanged(t, 2) // the failure is remembered
 	var line struct{ Level, Msg, Credential, Cause string }
 	if json.Unmarshal(f.log.Bytes(), &line) != nil || line.Level != "WARN" || line.Msg != "token refresh failed" || line.Credential != "vertex" ||
@@ -496,8 +497,10 @@ func TestANewKeyThatDoesNotWorkLeavesTheOldTokenInUse(t *testing.T) {
 	f.gets(t, "vertex", Stale)
 
 	f.addKey()
-	f.advance(time.Minute)
-	f.eventually(t, "vertex", func(token Token) bool { return token.Value != old.Value })
+	f.eventually(t, "vertex", func(token Token) bool {
+		f.advance(mostDelay)
+		return token.Value != old.Value
+	})
 }
 
 func TestAnUnusableAPIKeyLeavesTheOldOneInUse(t *testing.T) {

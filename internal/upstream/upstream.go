@@ -27,13 +27,14 @@ type Call struct {
 	Method     string
 	URL        string
 	// Body is sent part by part; nil is no body.
-	Body [][]byte
+	Body        [][]byte
+	ContentType string
 	// HidesUsage says that Body asks for a stream's usage on the gateway's own behalf, so that the
 	// chunk that answers it is not the client's.
 	HidesUsage bool
 }
 
-// Call puts req, with models[i] for its i-th model, into the form of the named upstream.
+// Call puts req, with models[i] for the i-th of its Refs, into the form of the named upstream.
 //
 // Both kinds speak OpenAI's API below their base: what follows /v1 in the client's path
 // (platform.openai.com/docs/api-reference; for Vertex AI
@@ -41,12 +42,13 @@ type Call struct {
 func (u *Upstreams) Call(name string, models []string, req *operation.Request) *Call {
 	up := u.byName[name]
 	call := &Call{
-		Upstream:   name,
-		Credential: up.Credential,
-		Method:     req.Method,
-		URL:        up.ServesAt() + strings.TrimPrefix(req.Route.Path, "/v1"),
-		Body:       req.Body(models, up.AsksUsage()),
-		HidesUsage: up.AsksUsage() && req.AsksUsage(),
+		Upstream:    name,
+		Credential:  up.Credential,
+		Method:      req.Method,
+		URL:         up.ServesAt() + strings.TrimPrefix(req.Route.Path, "/v1"),
+		Body:        req.Bytes(models, up.AsksUsage()),
+		ContentType: req.ContentType,
+		HidesUsage:  up.AsksUsage() && req.AsksUsage(),
 	}
 	if req.Query != "" {
 		call.URL += "?" + req.Query

@@ -4,9 +4,11 @@ package e2e
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"syscall"
 	"testing"
@@ -16,7 +18,8 @@ import (
 const (
 	keycloakVersion = "26.7.3"
 	aimockVersion   = "1.43.0"
-	openaiVersion   = "3.54.0"
+	pythonVersion   = "3.54.0" // of openai
+	nodeVersion     = "6.49.0" // of openai
 )
 
 // needed are the commands that must be there already.
@@ -69,12 +72,21 @@ func install(name string, fill func(dir string) error) (string, error) {
 // jvm keeps Keycloak small, and starts it soon.
 const jvm = "JAVA_OPTS=-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Xms64m -Xmx512m -XX:MaxMetaspaceSize=256m"
 
-// startKeycloak returns the issuer's URL. Without --cache=local, Keycloak would look for a cluster on
-// every interface.
-func startKeycloak(t *testing.T, ctx context.Context) (issuer string, err error) {
+// keycloak is a running identity provider. admin and secret are its first administrator's.
+type keycloak struct {
+	*process
+	url           string
+	admin, secret string
+}
+
+func (k *keycloak) issuer(realm string) string { return k.url + "/realms/" + realm }
+
+// startKeycloak starts it with the realm of testdata. Without --cache=local, Keycloak would look for
+// a cluster on every interface.
+func startKeycloak(t *testing.T, ctx context.Context) (*keycloak, error) {
 	dir, err := install("keycloak-"+keycloakVersion, func(dir string) error {
 		repository := filepath.Join(dir, "m2")
-		err := run(ctx, nil, "mvn", "--quiet", "--batch-mode", "-Dmaven.repo.local="+repository,
+		err := run(ctx, dir, nil, "mvn", "--quiet", "--batch-mode", "-Dmaven.repo.local="+repository,
 			"org.apache.maven.plugins:maven-dependency-plugin:3.6.1:unpack",
 			"-Dartifact=org.keycloak:keycloak-quarkus-dist:"+keycloakVersion+":zip", "-DoutputDirectory="+dir)
 		if err != nil {
@@ -83,44 +95,42 @@ func startKeycloak(t *testing.T, ctx context.Context) (issuer string, err error)
 		if err := os.RemoveAll(repository); err != nil {
 			return err
 		}
-		return run(ctx, []string{jvm}, filepath.Join(dir, "keycloak-"+keycloakVersion, "bin", "kc.sh"), "build", "--db=dev-mem")
+		return run(ctx, dir, []string{jvm}, filepath.Join(dir, "keycloak-"+keycloakVersion, "bin", "kc.sh"), "build", "--db=dev-mem")
 	})
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	home := filepath.Join(dir, "keycloak-"+keycloakVersion)
 	realm, err := os.ReadFile("testdata/realm.json")
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	realms := filepath.Join(home, "data", "import")
 	if err := os.MkdirAll(realms, 0o755); err != nil {
-		return "", err
+		return nil, err
 	}
 	// The file's name must be the realm's.
 	if err := os.WriteFile(filepath.Join(realms, "my-realm-realm.json"), realm, 0o644); err != nil {
-		return "", err
+		return nil, err
 	}
 	port, err := freePort()
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	url := "http://127.0.0.1:" + port
-	p, err := start(t, "keycloak", append(os.Environ(), jvm), filepath.Join(home, "bin", "kc.sh"),
+	k := &keycloak{url: "http://127.0.0.1:" + port, admin: "e2e-admin", secret: rand.Text()}
+	env := append(os.Environ(), jvm, "KC_BOOTSTRAP_ADMIN_USERNAME="+k.admin, "KC_BOOTSTRAP_ADMIN_PASSWORD="+k.secret)
+	k.process, err = start(t, "keycloak", env, filepath.Join(home, "bin", "kc.sh"),
 		"start", "--optimized", "--import-realm", "--cache=local", "--http-enabled=true",
-		"--http-host=127.0.0.1", "--http-port="+port, "--hostname="+url)
+		"--http-host=127.0.0.1", "--http-port="+port, "--hostname="+k.url)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	issuer = url + "/realms/my-realm"
-	return issuer, p.ready(ctx, issuer+"/.well-known/openid-configuration")
+	return k, k.ready(ctx, k.issuer("my-realm")+"/.well-known/openid-configuration")
 }
 
 // startAimock returns the provider's URL, without /v1.
 func startAimock(t *testing.T, ctx context.Context) (url string, err error) {
-	dir, err := install("aimock-"+aimockVersion, func(dir string) error {
-		return run(ctx, nil, "npm", "install", "--no-audit", "--no-fund", "--prefix", dir, "@copilotkit/aimock@"+aimockVersion)
-	})
+	dir, err := installPackage(ctx, "@copilotkit/aimock", aimockVersion)
 	if err != nil {
 		return "", err
 	}
@@ -132,7 +142,7 @@ func startAimock(t *testing.T, ctx context.Context) (url string, err error) {
 	if err != nil {
 		return "", err
 	}
-	p, err := start(t, "aimock", os.Environ(), "node", filepath.Join(dir, "node_modules/@copilotkit/aimock/dist/cli.js"),
+	p, err := start(t, "aimock", os.Environ(), "node", filepath.Join(dir, "dist/cli.js"),
 		"--host", "127.0.0.1", "--port", port, "--fixtures", fixtures, "--chunk-size", "10")
 	if err != nil {
 		return "", err
@@ -141,13 +151,21 @@ func startAimock(t *testing.T, ctx context.Context) (url string, err error) {
 	return url, p.ready(ctx, url+"/v1/models")
 }
 
-// installOpenAI returns a Python that has the SDK.
-func installOpenAI(ctx context.Context) (python string, err error) {
-	dir, err := install("openai-"+openaiVersion, func(dir string) error {
-		if err := run(ctx, nil, "python3", "-m", "venv", dir); err != nil {
+// installPackage installs a package of Node.js and returns its folder.
+func installPackage(ctx context.Context, name, version string) (string, error) {
+	dir, err := install(path.Base(name)+"-"+version, func(dir string) error {
+		return run(ctx, dir, nil, "npm", "install", "--no-audit", "--no-fund", "--prefix", dir, name+"@"+version)
+	})
+	return filepath.Join(dir, "node_modules", name), err
+}
+
+// installPython returns a Python that has the SDK.
+func installPython(ctx context.Context) (python string, err error) {
+	dir, err := install("openai-"+pythonVersion, func(dir string) error {
+		if err := run(ctx, dir, nil, "python3", "-m", "venv", dir); err != nil {
 			return err
 		}
-		return run(ctx, nil, filepath.Join(dir, "bin", "python"), "-m", "pip", "install", "--quiet", "openai=="+openaiVersion)
+		return run(ctx, dir, nil, filepath.Join(dir, "bin", "python"), "-m", "pip", "install", "--quiet", "openai=="+pythonVersion)
 	})
 	return filepath.Join(dir, "bin", "python"), err
 }

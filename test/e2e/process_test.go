@@ -112,8 +112,9 @@ func (p *process) ready(ctx context.Context, url string) error {
 }
 
 // run runs a program to its end. The error shows what it printed last.
-func run(ctx context.Context, env []string, argv ...string) error {
+func run(ctx context.Context, dir string, env []string, argv ...string) error {
 	cmd := command(ctx, argv...)
+	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), env...)
 	out, err := cmd.CombinedOutput()
 	if err != nil {

@@ -1,0 +1,206 @@
+package audit_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"flag"
+	"log/slog"
+	"math"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"llmgateway.dev/gateway/internal/audit"
+)
+
+var update = flag.Bool("update", false, "write the golden anew")
+
+var start = time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC)
+
+// full is a record in which everything is said.
+func full() *audit.Record {
+	r := httptest.NewRequest("POST", "/v1/chat/completions?user=secret-in-the-query", nil)
+	r.Header.Set("User-Agent", "OpenAI/Python 2.0")
+	r.Header.Set("Authorization", "Bearer secret-token")
+	r.Header.Set("X-Forwarded-For", "203.0.113.66, 198.51.100.7")
+	r.Header.Set("X-Cloud-Trace-Context", "4bf92f3577b34da6a3ce929d0e0e4736/1;o=1")
+	r.Header.Set("Function-Execution-Id", "abc")
+	return &audit.Record{
+		RequestID: "REQUEST", Start: start, Request: r,
+		TokenHash: audit.Hash("secret-token"), Principal: "https://idp#pipeline", Subject: "sub", Groups: []string{"a", "b"}, DroppedGroups: 1,
+		Operation: "chat.completions.create", Model: "gpt-4-turbo", Upstream: "openai", Provider: "openai", TargetModel: "gpt-4-turbo-2024-04-09", Stream: true,
+		Decision: "allow", DecisionID: "DECISION", Policies: []string{"p"}, PolicyErrors: []string{"q"},
+		Status: 200, ErrorCode: "upstream_error", Cause: errors.New("the upstream died"),
+		BytesIn: 10, BytesOut: 20, FirstByte: start.Add(250 * time.Millisecond), Usage: &audit.Usage{Input: 7, Output: 11, Cost: 0.0004},
+		ResponseModel: "gpt-4-turbo-2024-04-09", UpstreamRequestID: "req_1", Attempts: 2,
+		TokenRemembered: true, DecisionRemembered: true, UpstreamToken: "fresh",
+	}
+}
+
+func write(r *audit.Record) string {
+	var out bytes.Buffer
+	audit.Write(audit.NewLogger(&out), r, start.Add(1500*time.Millisecond))
+	return out.String()
+}
+
+func member(t *testing.T, line, name string) any {
+	t.Helper()
+	var m map[string]any
+	if err := json.Unmarshal([]byte(line), &m); err != nil {
+		t.Fatal(err)
+	}
+	return m[name]
+}
+
+func TestARecordIsOneLineInCloudLoggingsForm(t *testing.T) {
+	t.Setenv("GOOGLE_CLOUD_PROJECT", "acme")
+	line := write(full())
+	if strings.Count(line, "\n") != 1 {
+		t.Errorf("%q is not one line", line)
+	}
+	var got bytes.Buffer
+	if err := json.Indent(&got, []byte(strings.TrimSpace(line)), "", "  "); err != nil {
+		t.Fatal(err)
+	}
+	now, _ := member(t, line, "time").(string)
+	if _, err := time.Parse(time.RFC3339Nano, now); err != nil {
+		t.Errorf("time: %v", err)
+	}
+	plain := strings.Replace(got.String(), now, "TIME", 1) + "\n"
+	if *update {
+		if err := os.WriteFile("testdata/record.json", []byte(plain), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile("testdata/record.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), plain); diff != "" {
+		t.Error(diff)
+	}
+	if strings.Contains(line, "secret") {
+		t.Error("the query or a credential stands in the record")
+	}
+}
+
+func TestARecordOfNothingHasNothingInVain(t *testing.T) {
+	r := httptest.NewRequest("GET", "/", nil)
+	r.RemoteAddr = "192.0.2.1:1234"
+	var m map[string]any
+	if err := json.Unmarshal([]byte(write(&audit.Record{RequestID: "R", Start: start, Request: r, Status: 401, ErrorCode: "missing_token"})), &m); err != nil {
+		t.Fatal(err)
+	}
+	for name := range m {
+		switch name {
+		case "time", "severity", "message", "request_id", "httpRequest", "error_code", "total_seconds":
+		default:
+			t.Errorf("%s = %v", name, m[name])
+		}
+	}
+	if m["message"] != "401 missing_token GET /" || m["severity"] != "WARNING" {
+		t.Errorf("%v", m)
+	}
+}
+
+func TestSeveritySaysWhoMustAct(t *testing.T) {
+	for _, row := range []struct {
+		status int
+		cause  error
+		want   string
+	}{
+		{200, nil, "INFO"}, {403, nil, "WARNING"}, {401, errors.New("x"), "WARNING"}, {499, nil, "WARNING"}, {503, nil, "ERROR"},
+		{200, errors.New("it broke off"), "ERROR"},
+	} {
+		r := full()
+		r.Status, r.Cause = row.status, row.cause
+		if got := member(t, write(r), "severity"); got != row.want {
+			t.Errorf("%d, %v: %v", row.status, row.cause, got)
+		}
+	}
+	var out bytes.Buffer
+	log := audit.NewLogger(&out)
+	log.Debug("no")
+	log.Warn("yes", slog.Group("g", slog.String("level", "kept"), slog.String("msg", "kept")))
+	if got := out.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, `"severity":"WARNING","message":"yes","g":{"level":"kept","msg":"kept"}`) {
+		t.Error(got)
+	}
+}
+
+func TestACostIsOnlyToldWhereThereIsAPrice(t *testing.T) {
+	r := full()
+	r.Usage.Cost = math.NaN() // which JSON has not
+	line := write(r)
+	if member(t, line, "cost_usd") != nil || member(t, line, "gen_ai.usage.output_tokens") != 11.0 {
+		t.Error(line)
+	}
+}
+
+func TestAHashNamesATokenWithoutGivingItAway(t *testing.T) {
+	// printf token | sha256sum
+	if got := audit.Hash("token"); got != "3c469e9d6c58" {
+		t.Error(got)
+	}
+}
+
+func TestATraceIsOnlyTakenInItsOwnForm(t *testing.T) {
+	for header, want := range map[string]any{
+		"4bf92f3577b34da6a3ce929d0e0e4736/1;o=1": "4bf92f3577b34da6a3ce929d0e0e4736",
+		"4bf92f3577b34da6a3ce929d0e0e4736":       "4bf92f3577b34da6a3ce929d0e0e4736",
+		"4bf92f3577b34da6a3ce929d0e0e473":        nil,
+		"zzf92f3577b34da6a3ce929d0e0e4736/1":     nil,
+		"../../projects/other/traces/1234567890": nil,
+		"":                                       nil,
+	} {
+		t.Setenv("GOOGLE_CLOUD_PROJECT", "")
+		r := full()
+		r.Request.Header.Set("X-Cloud-Trace-Context", header)
+		if got := member(t, write(r), "logging.googleapis.com/trace"); got != want {
+			t.Errorf("%q: %v", header, got)
+		}
+	}
+}
+
+// Cloud Run appends the peer's address; what stands before it is the client's own claim.
+func TestTheRemoteAddressIsTheOneThatCloudRunSaw(t *testing.T) {
+	for _, row := range []struct {
+		forwarded []string
+		want      string
+	}{
+		{[]string{"203.0.113.66, 198.51.100.7"}, "198.51.100.7"},
+		{[]string{"198.51.100.7"}, "198.51.100.7"},
+		{[]string{"203.0.113.66", "2001:db8::1"}, "2001:db8::1"},
+		{[]string{"203.0.113.66, <script>"}, "192.0.2.1"},
+		{nil, "192.0.2.1"},
+	} {
+		r := full()
+		r.Request.RemoteAddr = "192.0.2.1:1234"
+		r.Request.Header["X-Forwarded-For"] = row.forwarded
+		if got := member(t, write(r), "httpRequest").(map[string]any)["remoteIp"]; got != row.want {
+			t.Errorf("%q: %v", row.forwarded, got)
+		}
+	}
+}
+
+func TestAClientCantFillTheLogNorBreakItsLines(t *testing.T) {
+	const most = 3000
+	long := strings.Repeat("é", 100<<10)
+	r := full()
+	r.Request = httptest.NewRequest("POST", "/"+strings.Repeat("a", 100<<10), nil)
+	r.Request.Header.Set("User-Agent", long)
+	r.Request.Header.Set("Function-Execution-Id", long)
+	r.Model, r.ResponseModel, r.UpstreamRequestID = long, long, long+"\n{\"severity\":\"ALERT\"}"
+	if line := write(r); len(line) > most || strings.Count(line, "\n") != 1 {
+		t.Errorf("%d bytes, %d lines", len(line), strings.Count(line, "\n"))
+	}
+	r.Request = httptest.NewRequest("POST", "/a%0Ab", nil)
+	r.Model = "a\nb\xff\u2028"
+	if line := write(r); strings.Count(line, "\n") != 1 || !json.Valid([]byte(line)) {
+		t.Errorf("%q", line)
+	}
+}

@@ -1,0 +1,173 @@
+// Drives the gateway with the openai SDK as client.py does, and prints what each step came to as a
+// line of JSON.
+
+const { default: OpenAI, APIError, toFile } = await import(process.env.OPENAI_SDK);
+
+const gateway = process.env.GATEWAY_URL + "/v1";
+const issued = [];
+
+// key is what README advises: a callable key, which the SDK asks before every request, and which asks
+// Keycloak by client credentials when the token it holds is about to expire.
+function key(clientID) {
+  let token;
+  const get = async () => {
+    if (Date.now() / 1000 > get.expires - 1) {
+      const answer = await fetch(process.env.ISSUER + "/protocol/openid-connect/token", {
+        method: "POST",
+        body: new URLSearchParams({
+          grant_type: "client_credentials",
+          client_id: clientID,
+          client_secret: "e2e-secret-of-" + clientID,
+        }),
+      });
+      token = (await answer.json()).access_token;
+      get.expires = JSON.parse(Buffer.from(token.split(".")[1], "base64url")).exp;
+      issued.push(token);
+    }
+    return token;
+  };
+  get.expires = 0;
+  return get;
+}
+
+const openai = (apiKey) => new OpenAI({ baseURL: gateway, apiKey });
+
+async function step(name, call) {
+  let result;
+  try {
+    result = await call();
+  } catch (err) {
+    if (!(err instanceof APIError) || err.status === undefined) throw err;
+    result = { raised: err.constructor.name, status: err.status, code: err.code, body: err.error };
+  }
+  console.log(JSON.stringify({ step: name, result: result ?? null }));
+}
+
+async function all(items) {
+  const list = [];
+  for await (const item of await items) list.push(item);
+  return list;
+}
+
+const messages = [{ role: "user", content: "e2e-prompt" }];
+
+async function chat(client, model = "gpt-4-turbo") {
+  const answer = await client.chat.completions.create({ model, messages });
+  return answer.choices[0].message.content;
+}
+
+async function stream(client, options) {
+  const chunks = await all(client.chat.completions.create({ model: "gpt-4-turbo", messages, stream: true, ...options }));
+  return {
+    text: chunks.flatMap((chunk) => chunk.choices.map((choice) => choice.delta.content ?? "")).join(""),
+    in_pieces: chunks.length > 2,
+    usage_chunks: chunks.filter((chunk) => chunk.choices.length === 0).length,
+    usage: chunks.some((chunk) => chunk.usage),
+  };
+}
+
+async function embed(client, options) {
+  const answer = await client.embeddings.create({ model: "text-embedding-3-small", input: "e2e-input", ...options });
+  return Array.from(answer.data[0].embedding);
+}
+
+const models = async (client) => (await all(client.models.list())).map((model) => model.id).sort();
+
+const image = async (answer) => Buffer.from((await answer).data[0].b64_json, "base64").toString();
+
+async function streamResponse(client) {
+  const events = await all(client.responses.create({ model: "gpt-4-turbo", input: "e2e-prompt", stream: true }));
+  const deltas = events.filter((event) => event.type === "response.output_text.delta").map((event) => event.delta);
+  return { text: deltas.join(""), in_pieces: deltas.length > 2, last: events.at(-1).type };
+}
+
+async function batchFile(client, ...models) {
+  const lines = models.map((model, number) =>
+    JSON.stringify({ custom_id: String(number), method: "POST", url: "/v1/chat/completions", body: { model, messages } }),
+  );
+  return client.files.create({ file: await toFile(Buffer.from(lines.join("\n")), "e2e.jsonl"), purpose: "batch" });
+}
+
+const ids = async (items) => (await all(items)).map((item) => item.id);
+const state = async (stored) => `${(await stored).id} ${(await stored).status}`;
+const bytes = (text, name) => toFile(Buffer.from(text), name);
+
+const pipelineKey = key("data-pipeline");
+const pipeline = openai(pipelineKey);
+const nobody = openai(key("no-groups"));
+
+await step("chat", () => chat(pipeline));
+await step("streaming", () => stream(pipeline));
+await step("streaming with usage", () => stream(pipeline, { stream_options: { include_usage: true } }));
+await step("embeddings", () => embed(pipeline));
+await step("models", () => models(pipeline));
+await step("fine-tuning", () => pipeline.fineTuning.jobs.create({ model: "gpt-4-turbo", training_file: "file-e2e" }));
+await step("a model that is forbidden", () => chat(pipeline, "gpt-4o"));
+await step("a model that is unknown", () => chat(pipeline, "gpt-99"));
+await step("chat without groups", () => chat(nobody));
+await step("models without groups", () => models(nobody));
+
+const former = await pipelineKey();
+const before = issued.length;
+const left = Math.max(0, pipelineKey.expires * 1000 - Date.now());
+await new Promise((resolve) => setTimeout(resolve, left + 1500)); // 1 s is the gateway's clock_skew
+await step("an expired token", () => chat(openai(former)));
+await step("the next call", () => chat(pipeline));
+await step("the call after", () => chat(pipeline));
+await step("tokens fetched for both", () => issued.length - before);
+
+const client = openai(key("platform-jobs"));
+
+await step("a completion", async () => (await client.completions.create({ model: "gpt-3.5-turbo-instruct", prompt: "e2e-prompt" })).choices[0].text);
+await step("a moderation", async () => (await client.moderations.create({ model: "omni-moderation", input: "e2e-input" })).results[0].flagged);
+await step("embeddings as floats", () => embed(client, { encoding_format: "float" }));
+
+await step("an image", () => image(client.images.generate({ model: "gpt-image-1", prompt: "e2e-prompt" })));
+await step("an edited image", async () => image(client.images.edit({ model: "gpt-image-1", image: await bytes("e2e-image", "a.png"), prompt: "e2e-prompt" })));
+await step("speech", async () => (await client.audio.speech.create({ model: "tts-1", voice: "alloy", input: "e2e-input" })).text());
+await step("a transcription", async () => (await client.audio.transcriptions.create({ model: "whisper-1", file: await bytes("e2e-\0\r\naudio", "a.wav") })).text);
+await step("a translation", async () => (await client.audio.translations.create({ model: "whisper-1", file: await bytes("e2e-\r\n--audio", "a.wav") })).text);
+
+await step("a response", async () => (await client.responses.create({ model: "gpt-4-turbo", input: "e2e-prompt" })).output_text);
+await step("a response, streamed", () => streamResponse(client));
+await step("a response in the background", () => state(client.responses.create({ model: "o4-mini", input: "e2e-prompt", background: true })));
+await step("the response", () => state(client.responses.retrieve("resp-1")));
+await step("what it answers", async () => (await client.responses.inputItems.list("resp-1")).data[0].content[0].text);
+await step("the response, cancelled", () => state(client.responses.cancel("resp-1")));
+await step("the response, deleted", async () => (await client.responses.delete("resp-1")) ?? null);
+await step("the response that was deleted", () => state(client.responses.retrieve("resp-1")));
+
+await step("a file", async () => (await client.files.create({ file: await bytes("e2e-\r\n\0file", "e2e.txt"), purpose: "user_data" })).id);
+await step("files", () => ids(client.files.list()));
+await step("the file", async () => (await client.files.retrieve("file-1")).filename);
+await step("its content", async () => (await client.files.content("file-1")).text());
+await step("the file, deleted", async () => (await client.files.delete("file-1")).deleted);
+
+const upload = { filename: "e2e.txt", mime_type: "text/plain", purpose: "user_data" };
+await step("an upload", () => state(client.uploads.create({ ...upload, bytes: 12 })));
+await step("its first part", async () => (await client.uploads.parts.create("upload-1", { data: await bytes("e2e-up", "part") })).id);
+await step("its second part", async () => (await client.uploads.parts.create("upload-1", { data: await bytes("-load\n", "part") })).id);
+await step("the upload, completed", async () => (await client.uploads.complete("upload-1", { part_ids: ["part-1", "part-2"] })).file.id);
+await step("another upload", () => state(client.uploads.create({ ...upload, bytes: 1 })));
+await step("the other upload, cancelled", () => state(client.uploads.cancel("upload-2")));
+await step("an upload for a batch", () => client.uploads.create({ ...upload, bytes: 1, purpose: "batch" }));
+
+await step("a batch file", async () => (await batchFile(client, "o4-mini", "o4-mini")).id);
+await step("a batch file, one line denied", () => batchFile(client, "o4-mini", "gpt-4o"));
+await step("the models in the batch file", async () => (await (await client.files.content("file-3")).text()).split("\n").map((line) => JSON.parse(line).body.model));
+await step("a batch", () => state(client.batches.create({ input_file_id: "file-3", endpoint: "/v1/chat/completions", completion_window: "24h" })));
+await step("batches", () => ids(client.batches.list()));
+await step("the batch", async () => (await client.batches.retrieve("batch-1")).request_counts.total);
+await step("the batch, cancelled", () => state(client.batches.cancel("batch-1")));
+
+const jobs = client.fineTuning.jobs;
+await step("a job", () => state(jobs.create({ model: "o4-mini", training_file: "file-2" })));
+await step("jobs", () => ids(jobs.list()));
+await step("the job", async () => (await jobs.retrieve("ftjob-1")).model);
+await step("its events", () => all(jobs.listEvents("ftjob-1")));
+await step("its checkpoints", () => all(jobs.checkpoints.list("ftjob-1")));
+await step("the job, paused", () => state(jobs.pause("ftjob-1")));
+await step("the job, resumed", () => state(jobs.resume("ftjob-1")));
+await step("the job, cancelled", () => state(jobs.cancel("ftjob-1")));
+
+console.log(JSON.stringify({ step: "tokens", result: issued }));
