@@ -41,13 +41,7 @@ func New(c *config.Config) (http.Handler, error) { return Build(c, os.Stderr) }
 
 // Build is New with another place for the records.
 func Build(c *config.Config, records io.Writer) (http.Handler, error) {
-	policies, faults := policy.Load(c)
-	issuers, err := issuer.New(c.Issuers)
-	if further, ok := errors.AsType[config.Faults](err); ok {
-		faults = append(faults, further...)
-	} else if err != nil {
-		return nil, err
-	}
+	policies, issuers, faults := read(c)
 	if len(faults) > 0 {
 		return nil, faults.Sort()
 	}
@@ -71,6 +65,18 @@ func Load(file string) (http.Handler, error) {
 	if len(faults) == 0 {
 		return New(c)
 	}
-	_, further := policy.Load(c)
+	_, _, further := read(c)
 	return nil, append(faults, further...).Sort()
+}
+
+// read reads the files that c refers to.
+func read(c *config.Config) (*policy.Policies, *issuer.Issuers, config.Faults) {
+	policies, faults := policy.Load(c)
+	issuers, err := issuer.New(c.Issuers)
+	if further, ok := errors.AsType[config.Faults](err); ok {
+		faults = append(faults, further...)
+	} else if err != nil {
+		faults = append(faults, config.Fault{File: c.File, Message: err.Error()})
+	}
+	return policies, issuers, faults
 }

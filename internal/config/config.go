@@ -12,20 +12,29 @@ import (
 	"time"
 )
 
-// Config is design section 3.
+// Config is what the gateway is told: who may call, what they may do, and where calls go (design
+// section 3).
 type Config struct {
 	// File is the path the document was read from.
 	File string `yaml:"-"`
 
-	Issuers     []Issuer              `yaml:"issuers"`
-	Policies    Policies              `yaml:"policies"`
+	// Issuers are the identity providers whose clients may call.
+	Issuers []Issuer `yaml:"issuers"`
+	// Policies decide what each client may do.
+	Policies Policies `yaml:"policies"`
+	// Credentials are what the gateway presents upstream. Any of them may serve any upstream.
 	Credentials map[string]Credential `yaml:"credentials"`
-	Upstreams   map[string]Upstream   `yaml:"upstreams"`
-	Models      map[string]Model      `yaml:"models"`
-	// DefaultUpstream lists where calls that name no model go: the first on which the decision allows it.
-	DefaultUpstream Names         `yaml:"default_upstream"`
-	Server          Server        `yaml:"server"`
-	SecretManager   SecretManager `yaml:"secret_manager"`
+	// Upstreams are the providers' APIs that calls go to.
+	Upstreams map[string]Upstream `yaml:"upstreams"`
+	// Models are the names that clients use; no other model can be called.
+	Models map[string]Model `yaml:"models"`
+	// DefaultUpstream names one upstream, or lists some, where calls that name no model go (files,
+	// jobs): the first on which the decision allows it.
+	DefaultUpstream Names `yaml:"default_upstream"`
+	// Server bounds what requests may take.
+	Server Server `yaml:"server"`
+	// SecretManager is how secrets are fetched.
+	SecretManager SecretManager `yaml:"secret_manager"`
 }
 
 // Names is a list of names; one string is a list of one.
@@ -43,23 +52,28 @@ type Issuer struct {
 	Require map[string]string `yaml:"require"`
 	// Groups are the places groups are read from; their union counts.
 	Groups []ClaimPath `yaml:"groups"`
-	// GroupTrimPrefix is taken off each group; GroupPrefix is then put before it.
+	// GroupTrimPrefix is taken off each group: "/" turns Keycloak's full paths into names.
 	GroupTrimPrefix string `yaml:"group_trim_prefix"`
-	GroupPrefix     string `yaml:"group_prefix"`
+	// GroupPrefix is then put before each group. At most one issuer may go without, and no prefix
+	// begins another.
+	GroupPrefix string `yaml:"group_prefix"`
 	// ClientID: the first of these claims that is present is the client's id.
 	ClientID []string `yaml:"client_id"`
 	// Claims are further string claims that policies may read.
 	Claims []string `yaml:"claims"`
 	// Algorithms are the accepted JWS algorithms (RFC 7518 section 3.1).
 	Algorithms []string `yaml:"algorithms"`
-	// MaxTokenLifetime bounds exp - iat, or exp - now where there is no iat.
+	// MaxTokenLifetime bounds exp - iat, or exp - now where there is no iat; between 1m and 366 days.
 	MaxTokenLifetime time.Duration `yaml:"max_token_lifetime"`
-	ClockSkew        time.Duration `yaml:"clock_skew"`
+	// ClockSkew is how far the issuer's clock may be from ours; between 1s and 5m.
+	ClockSkew time.Duration `yaml:"clock_skew"`
 }
 
 // JWKS is the zero value (discovery), or one of its fields.
 type JWKS struct {
-	URL  string `yaml:"url"`
+	// URL is where the key set (RFC 7517) is fetched.
+	URL string `yaml:"url"`
+	// File holds the key set.
 	File string `yaml:"file"`
 }
 
@@ -69,36 +83,53 @@ type ClaimPath string
 
 // Policies are the Cedar files, all in force together.
 type Policies struct {
+	// Files are their paths, relative to the folder of this one.
 	Files []string `yaml:"files"`
-	Mode  Mode     `yaml:"mode"`
+	// Mode says what a policy's denial does: enforce refuses; audit records a denial of a configured
+	// model or upstream and lets it through, and nothing else.
+	Mode Mode `yaml:"mode"`
 }
 
 // Mode says what a policy's denial does.
 type Mode string
 
-// Enforce refuses what policies deny.
-const Enforce Mode = "enforce"
+const (
+	// Enforce refuses what policies deny.
+	Enforce Mode = "enforce"
+	// Audit records a policy's denial of a configured model or upstream and lets it through; it lets
+	// through nothing else.
+	Audit Mode = "audit"
+)
 
 // Credential is what the gateway presents to an upstream: exactly one of its fields.
 type Credential struct {
+	// ServiceAccountKey signs a JWT and exchanges it for an access token (RFC 7523 section 2.1).
 	ServiceAccountKey *ServiceAccountKey `yaml:"service_account_key"`
-	GoogleDefault     *GoogleDefault     `yaml:"google_default"`
-	APIKey            *APIKey            `yaml:"api_key"`
+	// GoogleDefault is Application Default Credentials: on Cloud Run the instance's service account.
+	GoogleDefault *GoogleDefault `yaml:"google_default"`
+	// APIKey is a provider's static key.
+	APIKey *APIKey `yaml:"api_key"`
 }
 
 // ServiceAccountKey signs a JWT and exchanges it for an access token (RFC 7523 section 2.1).
 type ServiceAccountKey struct {
-	From   Source   `yaml:"from"`
+	// From is where the key's JSON is read.
+	From Source `yaml:"from"`
+	// Scopes are asked for with the access token.
 	Scopes []string `yaml:"scopes"`
 }
 
 // GoogleDefault is Application Default Credentials: on Cloud Run the instance's service account.
 type GoogleDefault struct {
+	// Scopes are asked for with the access token.
 	Scopes []string `yaml:"scopes"`
+	// Impersonate is the email of another service account, whose access token is then presented.
+	Impersonate string `yaml:"impersonate"`
 }
 
 // APIKey is a provider's static key; it never leaves the gateway but towards its upstream.
 type APIKey struct {
+	// From is where the key is read.
 	From Source `yaml:"from"`
 }
 
@@ -106,8 +137,10 @@ type APIKey struct {
 type Source struct {
 	// SecretManager is a version's name: projects/*/secrets/*/versions/*.
 	SecretManager string `yaml:"secret_manager"`
-	File          string `yaml:"file"`
-	Env           string `yaml:"env"`
+	// File is a path, relative to the folder of the configuration.
+	File string `yaml:"file"`
+	// Env is an environment variable's name.
+	Env string `yaml:"env"`
 }
 
 func (s Source) String() string {
@@ -132,13 +165,18 @@ const (
 
 // Upstream is a provider's API as one of our credentials reaches it.
 type Upstream struct {
-	Kind       Kind   `yaml:"kind"`
-	BaseURL    string `yaml:"base_url"`
+	// Kind is the sort of API: openai is any OpenAI-compatible one, vertex is Vertex AI's
+	// OpenAI-compatible endpoint.
+	Kind Kind `yaml:"kind"`
+	// BaseURL replaces the provider's own address (a private endpoint, a local server, a test).
+	BaseURL string `yaml:"base_url"`
+	// Credential names what is presented; only an openai upstream with a base_url may go without.
 	Credential string `yaml:"credential"`
-	// Project and Location are Vertex's.
-	Project  string `yaml:"project"`
+	// Project is Vertex's Google Cloud project id.
+	Project string `yaml:"project"`
+	// Location is Vertex's: a region such as europe-west4, or global.
 	Location string `yaml:"location"`
-	// AllowHTTP says that the network between is private.
+	// AllowHTTP allows plain http to other machines too: it says that the network between is private.
 	AllowHTTP bool `yaml:"allow_http"`
 	// Usage, unless false, asks a stream for its usage and hides the extra chunk.
 	Usage *bool `yaml:"usage"`
@@ -149,29 +187,39 @@ func (u Upstream) AsksUsage() bool { return u.Usage == nil || *u.Usage }
 
 // Model is a name that clients use.
 type Model struct {
+	// Targets are where the model is served, in the order they are tried.
 	Targets []Target `yaml:"targets"`
-	Price   *Price   `yaml:"price"`
+	// Price is what the model costs.
+	Price *Price `yaml:"price"`
 }
 
 // Target is one place a model is served, under the name it has there. It is comparable.
 type Target struct {
+	// Upstream names it.
 	Upstream string `yaml:"upstream"`
-	Model    string `yaml:"model"`
+	// Model is the name that the upstream knows.
+	Model string `yaml:"model"`
 }
 
 // Price is in USD per million tokens.
 type Price struct {
-	Input  float64 `yaml:"input"`
+	// Input is the price of what is sent.
+	Input float64 `yaml:"input"`
+	// Output is the price of what is answered.
 	Output float64 `yaml:"output"`
 }
 
 // Server bounds what one request, and all requests of an instance together, may take.
 type Server struct {
 	// URL is the resource identifier of RFC 9728; "" means https:// and the request's host.
-	URL                   string        `yaml:"url"`
-	MaxBody               Bytes         `yaml:"max_body"`
-	MaxBuffered           Bytes         `yaml:"max_buffered"`
-	RequestTimeout        time.Duration `yaml:"request_timeout"`
+	URL string `yaml:"url"`
+	// MaxBody bounds one request's body; between 1KiB and 1GiB.
+	MaxBody Bytes `yaml:"max_body"`
+	// MaxBuffered bounds all bodies that an instance holds together; at least max_body.
+	MaxBuffered Bytes `yaml:"max_buffered"`
+	// RequestTimeout bounds a request from its first byte to its answer's last; at most 1h.
+	RequestTimeout time.Duration `yaml:"request_timeout"`
+	// UpstreamHeaderTimeout bounds the wait for an upstream's answer to begin; at most 1h.
 	UpstreamHeaderTimeout time.Duration `yaml:"upstream_header_timeout"`
 }
 
@@ -179,7 +227,7 @@ type Server struct {
 type SecretManager struct {
 	// Endpoint replaces https://secretmanager.googleapis.com (a regional endpoint, a test).
 	Endpoint string `yaml:"endpoint"`
-	// Refresh is the age at which a secret is read again.
+	// Refresh is the age at which a secret is read again; between 1s and 24h.
 	Refresh time.Duration `yaml:"refresh"`
 }
 

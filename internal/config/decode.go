@@ -20,9 +20,25 @@ type decoder struct {
 	faults Faults
 	// at remembers where each path stood, for the faults that validation finds.
 	at map[string]*yaml.Node
+	// faulty are the paths that have a fault.
+	faulty map[string]bool
 }
 
+// maxFaults is more than anybody mends in one go; it bounds the time and the text that a file of
+// nothing but faults takes.
+const maxFaults = 100
+
+// full reports whether further faults would not be listed.
+func (d *decoder) full() bool { return len(d.faults) > maxFaults }
+
 func (d *decoder) fault(n *yaml.Node, path, format string, args ...any) {
+	d.faulty[path] = true
+	if len(d.faults) == maxFaults {
+		d.faults = append(d.faults, Fault{File: d.file, Message: fmt.Sprintf("has more faults than the %d listed here", maxFaults)})
+	}
+	if d.full() {
+		return
+	}
 	f := Fault{File: d.file, Path: path, Message: fmt.Sprintf(format, args...)}
 	if n != nil {
 		f.Line, f.Column = n.Line, n.Column
@@ -47,8 +63,10 @@ func (d *decoder) decode(n *yaml.Node, path string, v reflect.Value) {
 	case time.Duration:
 		if s, ok := d.scalar(n, path, "a duration such as 30s, 5m or 24h", "!!str"); ok {
 			t, err := time.ParseDuration(s)
-			if err != nil {
+			if err != nil || !duration.MatchString(s) {
 				d.fault(n, path, "%q is not a duration; write one such as 30s, 5m or 24h", s)
+			} else if t == 0 {
+				d.fault(n, path, "is zero; remove it for the default")
 			}
 			v.SetInt(int64(t))
 		}
@@ -58,6 +76,8 @@ func (d *decoder) decode(n *yaml.Node, path string, v reflect.Value) {
 			b, err := parseBytes(s)
 			if err != nil {
 				d.fault(n, path, "%q is not a size; write one such as 64KiB, 32MiB or 1GiB", s)
+			} else if b == 0 {
+				d.fault(n, path, "is zero; remove it for the default")
 			}
 			v.SetInt(int64(b))
 		}
@@ -141,6 +161,9 @@ func (d *decoder) structure(n *yaml.Node, path string, v reflect.Value) {
 	}
 }
 
+// maxName bounds keys, which stand in the path of all that is below them.
+const maxName = 256
+
 type member struct{ key, value *yaml.Node }
 
 // members lists the entries of a mapping, without those that repeat a key.
@@ -151,6 +174,10 @@ func (d *decoder) members(n *yaml.Node, path string) []member {
 		key, value := n.Content[i], n.Content[i+1]
 		if key.Kind != yaml.ScalarNode || key.ShortTag() != "!!str" || key.Anchor != "" {
 			d.fault(key, path, "%s is not a usable key; write a string, in quotes where YAML would read it as something else", describe(key))
+			continue
+		}
+		if len(key.Value) > maxName {
+			d.fault(key, path, "has a key of more than %d bytes", maxName)
 			continue
 		}
 		if first, again := seen[key.Value]; again {
@@ -221,7 +248,7 @@ func join(path, key string) string {
 	return path + "." + key
 }
 
-// Suggest names the known key that was probably meant, or all of them.
+// Suggest names the known one that was probably meant, or all of them.
 func Suggest(name string, known []string) string {
 	if best, ok := nearest(name, known); ok {
 		return fmt.Sprintf("did you mean %s?", best)
@@ -263,6 +290,8 @@ func distance(a, b string) int {
 	}
 	return row[len(b)]
 }
+
+var duration = regexp.MustCompile(`^([0-9]+(\.[0-9]+)?(ns|us|ms|s|m|h))+$`)
 
 var size = regexp.MustCompile(`^([0-9]{1,12})(KiB|MiB|GiB)?$`)
 

@@ -38,7 +38,10 @@ func Load(file string) (*Config, Faults) {
 // begin.
 func Parse(file string, data []byte) (*Config, Faults) {
 	c := &Config{File: file}
-	d := &decoder{file: file, at: map[string]*yaml.Node{}}
+	if len(data) > MaxFile {
+		return c, Faults{{File: file, Message: fmt.Sprintf("is larger than %s, the most that a Secret Manager version holds", Bytes(MaxFile))}}
+	}
+	d := &decoder{file: file, at: map[string]*yaml.Node{}, faulty: map[string]bool{}}
 
 	var doc, next yaml.Node
 	stream := yaml.NewDecoder(bytes.NewReader(data))
@@ -67,17 +70,14 @@ func Parse(file string, data []byte) (*Config, Faults) {
 	return c, d.faults.Sort()
 }
 
+// readBounded reads one byte more than Parse accepts, at most.
 func readBounded(file string) ([]byte, error) {
 	f, err := os.Open(file)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, MaxFile+1))
-	if err == nil && len(data) > MaxFile {
-		err = fmt.Errorf("is larger than %s, the most that a Secret Manager version holds", Bytes(MaxFile))
-	}
-	return data, err
+	return io.ReadAll(io.LimitReader(f, MaxFile+1))
 }
 
 var yamlLine = regexp.MustCompile(`^yaml: (?:line (\d+): )?`)

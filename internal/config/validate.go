@@ -14,6 +14,23 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
+// The lists and patterns below are also in the file's JSON Schema, which the tests generate.
+var (
+	kinds = []Kind{OpenAI, Vertex}
+	modes = []Mode{Enforce, Audit}
+
+	webURL = regexp.MustCompile(`^https?://`)
+	// claimPath is a name that begins with no slash, or a JSON Pointer (RFC 6901 section 3).
+	claimPath     = regexp.MustCompile(`^([^/]|/([^~]|~[01])*$)`)
+	secretVersion = regexp.MustCompile(`^projects/[^/]+/secrets/[A-Za-z0-9_-]+/versions/[A-Za-z0-9_-]+$`)
+	// scope is one scope-token of RFC 6749 section 3.3.
+	scope = regexp.MustCompile(`^[\x21\x23-\x5B\x5D-\x7E]+$`)
+	// serviceAccount becomes part of a URL's path.
+	serviceAccount = regexp.MustCompile(`^[a-z0-9.-]+@([a-z0-9-]+\.)*gserviceaccount\.com$`)
+	project        = regexp.MustCompile(`^[a-z0-9.:-]+$`)
+	location       = regexp.MustCompile(`^[a-z0-9-]+$`)
+)
+
 // validator checks what types can't say. It reuses the decoder's positions and its list of faults.
 type validator struct {
 	*decoder
@@ -51,10 +68,12 @@ func (v *validator) missing(path, format string, args ...any) {
 
 // refused reports whether path, or something it lies in, has a fault already.
 func (v *validator) refused(path string) bool {
-	return slices.ContainsFunc(v.faults, func(f Fault) bool {
-		rest, within := strings.CutPrefix(path, f.Path)
-		return f.Path != "" && within && (rest == "" || rest[0] == '.' || rest[0] == '[')
-	})
+	for p := path; p != ""; p = p[:max(0, strings.LastIndexAny(p, ".["))] {
+		if v.faulty[p] {
+			return true
+		}
+	}
+	return false
 }
 
 func (v *validator) validate() {
@@ -63,15 +82,18 @@ func (v *validator) validate() {
 	v.credentials()
 	v.upstreams()
 	v.models()
+	upstreams := slices.Sorted(maps.Keys(v.c.Upstreams))
+	listed := map[string]bool{}
 	for i, name := range v.c.DefaultUpstream {
 		path := "default_upstream"
 		if len(v.c.DefaultUpstream) > 1 || v.given("default_upstream[0]") && v.at["default_upstream"].Kind == yaml.SequenceNode {
 			path = fmt.Sprintf("default_upstream[%d]", i)
 		}
-		v.reference(path, name, "upstream", slices.Sorted(maps.Keys(v.c.Upstreams)))
-		if slices.Contains(v.c.DefaultUpstream[:i], name) {
+		v.reference(path, name, "upstream", upstreams)
+		if listed[name] {
 			v.report(path, "%q is listed twice; remove one", name)
 		}
+		listed[name] = true
 	}
 	v.server()
 }
@@ -89,6 +111,7 @@ func (v *validator) issuers() {
 		v.missing("issuers", "lists nobody who may call; add the identity provider of your clients")
 	}
 	unprefixed := ""
+	urls := map[string]bool{}
 	for i, is := range v.c.Issuers {
 		path := fmt.Sprintf("issuers[%d]", i)
 		if is.URL == "" {
@@ -96,9 +119,10 @@ func (v *validator) issuers() {
 		} else {
 			v.url(path+".url", is.URL, false)
 		}
-		if slices.ContainsFunc(v.c.Issuers[:i], func(o Issuer) bool { return o.URL == is.URL && o.URL != "" }) {
+		if urls[is.URL] && is.URL != "" {
 			v.report(path+".url", "is configured twice; merge the two entries")
 		}
+		urls[is.URL] = true
 		if is.JWKS.URL != "" {
 			v.url(path+".jwks.url", is.JWKS.URL, false)
 			if is.JWKS.File != "" {
@@ -149,9 +173,11 @@ func (v *validator) groupPrefix(path string, i int, unprefixed *string) {
 		*unprefixed = path
 		return
 	}
-	for j, other := range v.c.Issuers[:i] {
+	for j := range v.c.Issuers[:i] {
+		other := &v.c.Issuers[j]
 		if other.GroupPrefix != "" && (strings.HasPrefix(is.GroupPrefix, other.GroupPrefix) || strings.HasPrefix(other.GroupPrefix, is.GroupPrefix)) {
 			v.report(path+".group_prefix", "%q and issuers[%d]'s %q begin alike; choose prefixes of which none begins another", is.GroupPrefix, j, other.GroupPrefix)
+			return
 		}
 	}
 }
@@ -160,7 +186,7 @@ func (v *validator) claimPath(path string, p ClaimPath) {
 	switch {
 	case p == "":
 		v.missing(path, "is empty; name a claim")
-	case p[0] == '/' && regexp.MustCompile(`~([^01]|$)`).MatchString(string(p)):
+	case !claimPath.MatchString(string(p)):
 		v.report(path, "%q is not a JSON Pointer; write ~ as ~0 and / within a name as ~1 (RFC 6901)", p)
 	}
 }
@@ -170,16 +196,15 @@ func (v *validator) policies() {
 		v.missing("policies.files", "lists no policy file; nothing is allowed without a policy")
 	}
 	v.eachNamed("policies.files", v.c.Policies.Files)
-	if v.c.Policies.Mode != Enforce {
-		v.report("policies.mode", "%q is not a mode; it must be enforce", v.c.Policies.Mode)
+	if !slices.Contains(modes, v.c.Policies.Mode) {
+		v.report("policies.mode", "%q is not a mode; it must be %s", v.c.Policies.Mode, either(modes))
 	}
 }
-
-var secretVersion = regexp.MustCompile(`^projects/[^/]+/secrets/[A-Za-z0-9_-]+/versions/[A-Za-z0-9_-]+$`)
 
 func (v *validator) credentials() {
 	for _, name := range slices.Sorted(maps.Keys(v.c.Credentials)) {
 		path := join("credentials", name)
+		v.named(path, name)
 		c := v.c.Credentials[name]
 		v.exactlyOne(path, given{"service_account_key", c.ServiceAccountKey != nil},
 			given{"google_default", c.GoogleDefault != nil}, given{"api_key", c.APIKey != nil})
@@ -189,6 +214,9 @@ func (v *validator) credentials() {
 		}
 		if g := c.GoogleDefault; g != nil {
 			v.scopes(path+".google_default.scopes", g.Scopes)
+			if g.Impersonate != "" && !serviceAccount.MatchString(g.Impersonate) {
+				v.report(path+".google_default.impersonate", "%q is not a service account's email; write NAME@PROJECT.iam.gserviceaccount.com", g.Impersonate)
+			}
 		}
 		if k := c.APIKey; k != nil {
 			v.source(path+".api_key.from", k.From)
@@ -208,7 +236,7 @@ func (v *validator) scopes(path string, scopes []string) {
 		v.missing(path, "is missing; https://www.googleapis.com/auth/cloud-platform is what Vertex AI takes")
 	}
 	for i, s := range scopes {
-		if s == "" || strings.ContainsAny(s, " \t\"\\") {
+		if !scope.MatchString(s) {
 			v.missing(fmt.Sprintf("%s[%d]", path, i), "%q is not one scope; write each as its own list entry", s)
 		}
 	}
@@ -245,6 +273,7 @@ func (v *validator) upstreams() {
 	}
 	for _, name := range slices.Sorted(maps.Keys(v.c.Upstreams)) {
 		path := join("upstreams", name)
+		v.named(path, name)
 		u := v.c.Upstreams[name]
 		if u.BaseURL != "" {
 			v.url(path+".base_url", u.BaseURL, u.AllowHTTP)
@@ -261,17 +290,17 @@ func (v *validator) upstreams() {
 				v.missing(path+".credential", "is missing; api.openai.com wants a key")
 			}
 		case Vertex:
-			if !regexp.MustCompile(`^[a-z0-9.:-]+$`).MatchString(u.Project) {
+			if !project.MatchString(u.Project) {
 				v.missing(path+".project", "%q is not a Google Cloud project id", u.Project)
 			}
-			if !regexp.MustCompile(`^[a-z0-9-]+$`).MatchString(u.Location) {
+			if !location.MatchString(u.Location) {
 				v.missing(path+".location", "%q is not a location; write one such as europe-west4 or global", u.Location)
 			}
 			if u.Credential == "" {
 				v.missing(path+".credential", "is missing; Vertex AI wants an access token")
 			}
 		default:
-			v.missing(path+".kind", "%q is not a kind of upstream; it must be openai or vertex", string(u.Kind))
+			v.missing(path+".kind", "%q is not a kind of upstream; it must be %s", u.Kind, either(kinds))
 		}
 	}
 }
@@ -285,13 +314,15 @@ func (v *validator) models() {
 		if len(m.Targets) == 0 {
 			v.missing(path+".targets", "is missing; say which upstream serves the model, and its name there")
 		}
+		listed := map[Target]bool{}
 		for i, t := range m.Targets {
 			p := fmt.Sprintf("%s.targets[%d]", path, i)
 			v.reference(p+".upstream", t.Upstream, "upstream", upstreams)
 			v.named(p+".model", t.Model)
-			if slices.Contains(m.Targets[:i], t) {
+			if listed[t] {
 				v.report(p, "is listed twice; remove one")
 			}
+			listed[t] = true
 		}
 		if m.Price != nil && (m.Price.Input < 0 || m.Price.Output < 0) {
 			v.report(path+".price", "is below zero; give USD per million tokens")
@@ -330,7 +361,7 @@ func (v *validator) between(path string, d, least, most time.Duration) {
 func (v *validator) reference(path, name, what string, known []string) {
 	if name == "" {
 		v.missing(path, "is missing; name the %s", what)
-	} else if !slices.Contains(known, name) {
+	} else if !v.full() && !slices.Contains(known, name) { // a suggestion costs a search
 		v.report(path, "no %s is called %q; %s", what, name, Suggest(name, known))
 	}
 }
@@ -339,6 +370,15 @@ func (v *validator) eachNamed(path string, values []string) {
 	for i, s := range values {
 		v.named(fmt.Sprintf("%s[%d]", path, i), s)
 	}
+}
+
+// either is a list in a sentence: a or b.
+func either[T ~string](of []T) string {
+	words := make([]string, len(of))
+	for i, o := range of {
+		words[i] = string(o)
+	}
+	return strings.Join(words, " or ")
 }
 
 // named wants something, in characters that a header and a log line carry.
@@ -356,7 +396,7 @@ func (v *validator) named(path, s string) {
 func (v *validator) url(path, s string, allowHTTP bool) {
 	u, err := url.Parse(s)
 	switch {
-	case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http":
+	case err != nil || u.Host == "" || !webURL.MatchString(s):
 		v.report(path, "%q is not an absolute https URL", s)
 	case u.User != nil || u.RawQuery != "" || u.ForceQuery || strings.Contains(s, "#"):
 		v.report(path, "must not hold user info, a query or a fragment")

@@ -52,7 +52,7 @@ type Decision struct {
 	Errors   []string
 	// Remembered says that every evaluation was answered from memory.
 	Remembered bool
-	// Line is the first denied line of a batch file, from 1; 0 where none was.
+	// Line is the first denied line of a refused batch file, from 1.
 	Line int
 	// Refusal is OperationNotAllowed or ModelNotAllowed where the policies deny the request.
 	Refusal apierror.Kind
@@ -79,6 +79,7 @@ func (p *Policies) Decide(who *principal.Principal, req *operation.Request, at t
 	d.note(q)
 	d.Policies, d.Errors = sorted(d.Policies), sorted(d.Errors)
 	if len(d.Routes) > 0 {
+		d.Line = 0 // another upstream may have the file
 		return d
 	}
 	d.Refusal = apierror.ModelNotAllowed

@@ -21,17 +21,28 @@ import (
 const usage = `gateway is an LLM gateway for machine clients.
 
 Usage:
-  gateway demo  [--once]                        plays the whole story on this machine; nothing else is needed
-  gateway serve [--config FILE] [--listen ADDR] serves a configuration
-  gateway check [--config FILE]                 prints every fault of a configuration
+  gateway demo  [--once] [--upstream URL [--model NAME]]
+      plays the whole story on this machine; nothing else is needed
+  gateway serve [--config FILE] [--listen ADDR]
+      serves a configuration
+  gateway check [--config FILE]
+      prints every fault of a configuration
+  gateway token [--issuer URL | --token-url URL] [--scope SCOPES] [--audience NAME]
+      prints an access token of a client: curl -H "Authorization: Bearer $(gateway token)"
 
 FILE is by default what GATEWAY_CONFIG names. ADDR is by default 127.0.0.1:8080, or all addresses at PORT where that is set.
+
+demo's --upstream is the base URL of an OpenAI-compatible server (http://127.0.0.1:11434/v1 for Ollama) that answers instead of an echo;
+its key, where it wants one, is in OPENAI_API_KEY. NAME is the model that gpt-4-turbo stands for, by default the first that the server lists.
+
+token's --issuer is by default what GATEWAY_ISSUER says. The client's id and secret are in GATEWAY_CLIENT_ID and GATEWAY_CLIENT_SECRET, or in
+the files that GATEWAY_CLIENT_ID_FILE and GATEWAY_CLIENT_SECRET_FILE name. A token is kept for the next time, readable by you alone.
 `
 
 // command is one of the words after gateway.
 type command func(ctx context.Context, args []string, stdout, stderr io.Writer) error
 
-var commands = map[string]command{"demo": runDemo, "serve": serve, "check": check}
+var commands = map[string]command{"demo": runDemo, "serve": serve, "check": check, "token": printToken}
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)

@@ -1,11 +1,10 @@
-// Package upstreamtest is an honest provider on loopback: an OpenAI-compatible API whose model
-// echoes what it is told. It checks what it is sent as a provider would, and keeps it, so that a
-// test can say what reached the upstream.
+// Package upstreamtest is an honest provider on loopback: an OpenAI-compatible API whose models
+// echo what they are told, and which keeps the objects that it is given to store. It checks what it
+// is sent as a provider would, and keeps that too, so that a test can say what reached the upstream.
 package upstreamtest
 
 import (
 	"encoding/json"
-	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -23,7 +22,13 @@ type Server struct {
 
 	mu       sync.Mutex
 	received []Received
-	jobs     map[string]job
+
+	jobs      shelf[job]
+	files     shelf[file]
+	uploads   shelf[upload]
+	parts     shelf[part]
+	batches   shelf[batch]
+	responses shelf[response]
 }
 
 // Received is one request as it arrived.
@@ -35,25 +40,25 @@ type Received struct {
 	Refused bool
 }
 
-type job struct {
-	ID     string `json:"id"`
-	Object string `json:"object"`
-	Model  string `json:"model"`
-	Status string `json:"status"`
-}
-
 // New starts a provider that serves requests whose bearer token is valid.
 func New(valid func(token string) bool) *Server {
-	s := &Server{valid: valid, jobs: map[string]job{}}
+	s := &Server{
+		valid:     valid,
+		jobs:      shelf[job]{kind: "ftjob", noun: "job", missing: "fine_tune_not_found"},
+		files:     shelf[file]{kind: "file", noun: "file", missing: "file_not_found"},
+		uploads:   shelf[upload]{kind: "upload", noun: "upload", missing: "upload_not_found"},
+		parts:     shelf[part]{kind: "part", noun: "part", missing: "part_not_found"},
+		batches:   shelf[batch]{kind: "batch", noun: "batch", missing: "batch_not_found"},
+		responses: shelf[response]{kind: "resp", noun: "response", missing: "response_not_found"},
+	}
 	mux := http.NewServeMux()
-	mux.HandleFunc("POST /v1/chat/completions", s.chat)
-	mux.HandleFunc("POST /v1/embeddings", s.embeddings)
-	mux.HandleFunc("POST /v1/fine_tuning/jobs", s.createJob)
-	mux.HandleFunc("GET /v1/fine_tuning/jobs", s.listJobs)
-	mux.HandleFunc("GET /v1/fine_tuning/jobs/{id}", s.job)
-	mux.HandleFunc("POST /v1/fine_tuning/jobs/{id}/cancel", s.cancelJob)
-	mux.HandleFunc("GET /v1/fine_tuning/jobs/{id}/events", s.ofJob)
-	mux.HandleFunc("GET /v1/fine_tuning/jobs/{id}/checkpoints", s.ofJob)
+	s.handleText(mux)
+	s.handleMedia(mux)
+	s.handleResponses(mux)
+	s.handleFiles(mux)
+	s.handleUploads(mux)
+	s.handleBatches(mux)
+	s.handleJobs(mux)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { fail(w, 404, "unknown_url", "there is no such path") })
 	s.server = httptest.NewServer(s.admit(mux))
 	s.URL = s.server.URL + "/v1"
@@ -93,153 +98,6 @@ func (s *Server) admit(next http.Handler) http.Handler {
 		r.Body = io.NopCloser(strings.NewReader(string(body)))
 		next.ServeHTTP(w, r)
 	})
-}
-
-type chatRequest struct {
-	Model    string `json:"model"`
-	Stream   bool   `json:"stream"`
-	Messages []struct {
-		Role    string `json:"role"`
-		Content any    `json:"content"`
-	} `json:"messages"`
-	StreamOptions *struct {
-		IncludeUsage bool `json:"include_usage"`
-	} `json:"stream_options"`
-}
-
-type usage struct {
-	PromptTokens     int `json:"prompt_tokens"`
-	CompletionTokens int `json:"completion_tokens"`
-	TotalTokens      int `json:"total_tokens"`
-}
-
-// chat answers with the last message's words: one token a word.
-func (s *Server) chat(w http.ResponseWriter, r *http.Request) {
-	var req chatRequest
-	if !read(w, r, &req) {
-		return
-	}
-	if req.Model == "" || len(req.Messages) == 0 {
-		fail(w, 400, "missing_required_parameter", "model and messages are required")
-		return
-	}
-	said, _ := req.Messages[len(req.Messages)-1].Content.(string)
-	words := strings.Fields("You said: " + said)
-	u := usage{PromptTokens: len(strings.Fields(said)), CompletionTokens: len(words)}
-	u.TotalTokens = u.PromptTokens + u.CompletionTokens
-	const id, created = "chatcmpl-echo", 1735689600
-	if !req.Stream {
-		answer(w, map[string]any{"id": id, "object": "chat.completion", "created": created, "model": req.Model, "usage": u,
-			"choices": []any{map[string]any{"index": 0, "finish_reason": "stop", "message": map[string]any{"role": "assistant", "content": strings.Join(words, " ")}}}})
-		return
-	}
-	w.Header().Set("Content-Type", "text/event-stream; charset=utf-8")
-	send := func(choices []any, u *usage) {
-		chunk := map[string]any{"id": id, "object": "chat.completion.chunk", "created": created, "model": req.Model, "choices": choices}
-		if req.StreamOptions != nil && req.StreamOptions.IncludeUsage {
-			chunk["usage"] = u
-		}
-		b, _ := json.Marshal(chunk)
-		fmt.Fprintf(w, "data: %s\n\n", b)
-		http.NewResponseController(w).Flush()
-	}
-	for i, word := range words {
-		delta := map[string]any{"content": word + " "}
-		if i == 0 {
-			delta["role"] = "assistant"
-		}
-		send([]any{map[string]any{"index": 0, "delta": delta, "finish_reason": nil}}, nil)
-	}
-	send([]any{map[string]any{"index": 0, "delta": map[string]any{}, "finish_reason": "stop"}}, nil)
-	if req.StreamOptions != nil && req.StreamOptions.IncludeUsage {
-		send([]any{}, &u)
-	}
-	io.WriteString(w, "data: [DONE]\n\n")
-}
-
-func (s *Server) embeddings(w http.ResponseWriter, r *http.Request) {
-	var req struct {
-		Model string `json:"model"`
-		Input any    `json:"input"`
-	}
-	if !read(w, r, &req) {
-		return
-	}
-	inputs, ok := req.Input.([]any)
-	if !ok {
-		inputs = []any{req.Input}
-	}
-	var data []any
-	tokens := 0
-	for i, in := range inputs {
-		text, _ := in.(string)
-		tokens += len(strings.Fields(text))
-		data = append(data, map[string]any{"object": "embedding", "index": i, "embedding": []float64{float64(len(text)), 0.5, -0.5}})
-	}
-	answer(w, map[string]any{"object": "list", "model": req.Model, "data": data, "usage": usage{PromptTokens: tokens, TotalTokens: tokens}})
-}
-
-func (s *Server) createJob(w http.ResponseWriter, r *http.Request) {
-	var req struct {
-		Model        string `json:"model"`
-		TrainingFile string `json:"training_file"`
-	}
-	if !read(w, r, &req) {
-		return
-	}
-	if req.Model == "" || req.TrainingFile == "" {
-		fail(w, 400, "missing_required_parameter", "model and training_file are required")
-		return
-	}
-	s.mu.Lock()
-	j := job{fmt.Sprintf("ftjob-%d", len(s.jobs)+1), "fine_tuning.job", req.Model, "queued"}
-	s.jobs[j.ID] = j
-	s.mu.Unlock()
-	answer(w, j)
-}
-
-func (s *Server) listJobs(w http.ResponseWriter, r *http.Request) {
-	s.mu.Lock()
-	list := []job{}
-	for _, j := range s.jobs {
-		list = append(list, j)
-	}
-	s.mu.Unlock()
-	answer(w, map[string]any{"object": "list", "data": list, "has_more": false})
-}
-
-func (s *Server) find(w http.ResponseWriter, r *http.Request) (job, bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	j, ok := s.jobs[r.PathValue("id")]
-	if !ok {
-		fail(w, 404, "fine_tune_not_found", "there is no such job")
-	}
-	return j, ok
-}
-
-func (s *Server) job(w http.ResponseWriter, r *http.Request) {
-	if j, ok := s.find(w, r); ok {
-		answer(w, j)
-	}
-}
-
-func (s *Server) cancelJob(w http.ResponseWriter, r *http.Request) {
-	j, ok := s.find(w, r)
-	if !ok {
-		return
-	}
-	j.Status = "cancelled"
-	s.mu.Lock()
-	s.jobs[j.ID] = j
-	s.mu.Unlock()
-	answer(w, j)
-}
-
-func (s *Server) ofJob(w http.ResponseWriter, r *http.Request) {
-	if _, ok := s.find(w, r); ok {
-		answer(w, map[string]any{"object": "list", "data": []any{}, "has_more": false})
-	}
 }
 
 func read(w http.ResponseWriter, r *http.Request, v any) bool {
