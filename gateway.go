@@ -2,8 +2,8 @@
 // company's jobs, pipelines and backends and their LLM providers.
 //
 // A client presents the short-lived access token of its own identity provider. The gateway verifies
-// it, decides by the client's groups which model and which operation it may use, exchanges the token for
-// a credential of its own, relays the call and streams the answer back.
+// it, decides by the client's groups which model and which operation it may use, puts a credential of
+// its own in its place, relays the call and streams the answer back.
 //
 // This file is all that Google's Go buildpack looks at: it wants exactly one package in the top
 // folder of the upload, and finds in it the name under which the function is registered (the

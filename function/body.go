@@ -5,9 +5,8 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"sync/atomic"
 	"time"
-
-	"golang.org/x/sync/semaphore"
 
 	"llmgateway.dev/gateway/internal/apierror"
 	"llmgateway.dev/gateway/internal/config"
@@ -21,11 +20,12 @@ const bodyTimeout = 2 * time.Minute
 // max_buffered. 80 requests of 32 MiB would be 2.5 GiB.
 type bodies struct {
 	maxBody int64
-	held    *semaphore.Weighted
+	most    int64
+	held    atomic.Int64
 }
 
 func newBodies(s config.Server) *bodies {
-	return &bodies{maxBody: int64(s.MaxBody), held: semaphore.NewWeighted(int64(s.MaxBuffered))}
+	return &bodies{maxBody: int64(s.MaxBody), most: int64(s.MaxBuffered)}
 }
 
 // read reads the whole body. release gives back what it holds; it may be called more than once, and
@@ -33,7 +33,7 @@ func newBodies(s config.Server) *bodies {
 func (b *bodies) read(w http.ResponseWriter, r *http.Request) (body []byte, release func(), err error) {
 	var held int64
 	release = func() {
-		b.held.Release(held)
+		b.held.Add(-held)
 		held = 0
 	}
 	if r.Body == http.NoBody {
@@ -44,7 +44,8 @@ func (b *bodies) read(w http.ResponseWriter, r *http.Request) (body []byte, rele
 	}
 	hold := func(size int64) bool {
 		more := min(size, b.maxBody) - held
-		if !b.held.TryAcquire(more) {
+		if b.held.Add(more) > b.most {
+			b.held.Add(-more)
 			return false
 		}
 		held += more

@@ -1,8 +1,9 @@
 // Package function puts the gateway's parts together. New makes a handler from a configuration;
 // Instance is the one of this process.
 //
-// walk.go is the way of a request. own.go holds the endpoints that the gateway answers itself, body.go what is held of
-// requests' bodies, warm.go what a cold start waits for, instance.go the life of the process.
+// walk.go is the way of a request. own.go holds the endpoints that the gateway answers itself,
+// body.go what is held of requests' bodies, warm.go what a cold start waits for, instance.go the
+// life of the process.
 package function
 
 import (
@@ -19,20 +20,18 @@ import (
 	"llmgateway.dev/gateway/internal/relay"
 	"llmgateway.dev/gateway/internal/secret"
 	"llmgateway.dev/gateway/internal/token"
-	"llmgateway.dev/gateway/internal/upstream"
 )
 
 // gateway is the parts, put together.
 type gateway struct {
-	config    *config.Config
-	log       *slog.Logger
-	issuers   *issuer.Issuers
-	policies  *policy.Policies
-	tokens    *token.Cache
-	upstreams *upstream.Upstreams
-	relay     *relay.Relay
-	bodies    *bodies
-	warmth    warmth
+	config   *config.Config
+	log      *slog.Logger
+	issuers  *issuer.Issuers
+	policies *policy.Policies
+	tokens   *token.Cache
+	relay    *relay.Relay
+	bodies   *bodies
+	warmth   warmth
 }
 
 // New returns the gateway that c describes. It reads the policy files, and nothing else: no network, no
@@ -47,14 +46,13 @@ func Build(c *config.Config, records io.Writer) (http.Handler, error) {
 	}
 	log := audit.NewLogger(records)
 	return &gateway{
-		config:    c,
-		log:       log,
-		issuers:   issuers,
-		policies:  policies,
-		tokens:    token.New(c.Credentials, secret.New(c.SecretManager, log), log),
-		upstreams: upstream.New(c),
-		relay:     relay.New(c.Server),
-		bodies:    newBodies(c.Server),
+		config:   c,
+		log:      log,
+		issuers:  issuers,
+		policies: policies,
+		tokens:   token.New(c.Credentials, secret.New(c.SecretManager, log), log),
+		relay:    relay.New(c.Server),
+		bodies:   newBodies(c.Server),
 	}, nil
 }
 

@@ -14,8 +14,9 @@ import (
 )
 
 // Instance is the warm instance: the gateway of this process, from the configuration that
-// GATEWAY_CONFIG names. The first call loads it; if it has faults, they are all listed on standard error and the
-// process exits, so that a bad revision never serves. It also arranges the end on SIGTERM.
+// GATEWAY_CONFIG names. The first call loads it; if it has faults, they are all listed on standard
+// error and the process exits, so that a bad revision never serves. It also arranges the end on
+// SIGTERM.
 var Instance = sync.OnceValue(func() http.Handler {
 	file := os.Getenv("GATEWAY_CONFIG")
 	if file == "" {

@@ -3,11 +3,11 @@ package function
 import (
 	"encoding/json"
 	"net/http"
+	"time"
 
 	"llmgateway.dev/gateway/internal/apierror"
 	"llmgateway.dev/gateway/internal/bearer"
 	"llmgateway.dev/gateway/internal/operation"
-	"time"
 )
 
 const (
@@ -15,8 +15,8 @@ const (
 	whoamiPath = "/whoami"
 )
 
-// own answers the endpoints that need no token. They tell nothing about whom the gateway serves, and
-// write no record: probes would fill the log.
+// own answers the endpoints that need no token. They tell no more than RFC 9728 publishes, the
+// issuers, and write no record: probes would fill the log.
 func (g *gateway) own(w http.ResponseWriter, r *http.Request) bool {
 	switch r.URL.Path {
 	case healthPath, bearer.MetadataPath:
@@ -24,9 +24,7 @@ func (g *gateway) own(w http.ResponseWriter, r *http.Request) bool {
 		return false
 	}
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		err := apierror.New(apierror.MethodNotAllowed, "this path takes GET")
-		err.Allow = "GET, HEAD"
-		apierror.Write(w, apierror.OpenAI, err)
+		apierror.Write(w, apierror.OpenAI, apierror.WrongMethod(http.MethodGet, http.MethodHead))
 		return true
 	}
 	if r.URL.Path == bearer.MetadataPath {
@@ -63,9 +61,7 @@ func (g *gateway) health(w http.ResponseWriter, r *http.Request) {
 // whoami shows a client what its token says and what that allows.
 func (x *exchange) whoami() error {
 	if x.r.Method != http.MethodGet {
-		err := apierror.New(apierror.MethodNotAllowed, "this path takes GET")
-		err.Allow = "GET"
-		return err
+		return apierror.WrongMethod(http.MethodGet)
 	}
 	x.record.Operation = "whoami"
 	x.reply(struct {
@@ -76,7 +72,7 @@ func (x *exchange) whoami() error {
 		Scopes   []string          `json:"scopes"`
 		Claims   map[string]string `json:"claims,omitempty"`
 		Models   []string          `json:"models"`
-	}{x.who.Issuer, x.who.Subject, x.who.ClientID, list(x.who.Groups), list(x.who.Scopes), x.who.Claims, list(x.policies.Models(x.who, time.Now()))})
+	}{x.who.Issuer, x.who.Subject, x.who.ClientID, array(x.who.Groups), array(x.who.Scopes), x.who.Claims, array(x.policies.Models(x.who, time.Now()))})
 	return nil
 }
 
@@ -130,5 +126,5 @@ func answer(w http.ResponseWriter, status int, v any) int64 {
 	return int64(n)
 }
 
-// list makes a JSON array of what may be nil.
-func list(s []string) []string { return append([]string{}, s...) }
+// array makes a JSON array of what may be nil.
+func array(s []string) []string { return append([]string{}, s...) }

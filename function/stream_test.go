@@ -88,8 +88,9 @@ func TestAClientThatLeavesEndsTheUpstreamsWork(t *testing.T) {
 				if row.begin {
 					w.Header().Set("Content-Type", "text/event-stream")
 					flush(w, event("one"))
+				} else {
+					close(arrived)
 				}
-				close(arrived)
 				<-r.Context().Done()
 				close(ended)
 			})})
@@ -98,6 +99,8 @@ func TestAClientThatLeavesEndsTheUpstreamsWork(t *testing.T) {
 			req := s.request(ctx, "POST", chatPath, s.issuer.Token("pipeline"), streamed)
 			go func() {
 				if resp, err := client.Do(req); err == nil {
+					io.ReadFull(resp.Body, make([]byte, len(event("one"))))
+					close(arrived)
 					io.Copy(io.Discard, resp.Body)
 					resp.Body.Close()
 				}

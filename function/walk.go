@@ -59,7 +59,8 @@ func (x *exchange) walk() error {
 
 // ServeHTTP is where each request begins (limits of time) and ends (errors, the audit record).
 func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	ctx, cancel := context.WithTimeout(r.Context(), g.config.Server.RequestTimeout)
+	ctx, cancel := context.WithTimeoutCause(r.Context(), g.config.Server.RequestTimeout,
+		apierror.New(apierror.UpstreamTimeout, "the request took longer than the gateway allows; ask for less"))
 	defer cancel()
 	x := &exchange{gateway: g, w: w, r: r, ctx: ctx, release: func() {}, record: &audit.Record{RequestID: rand.Text(), Start: time.Now(), Request: r}}
 	w.Header().Set("X-Request-Id", x.record.RequestID)
@@ -67,7 +68,7 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		// Until it is read: net/http reads the rest of a refused body, and it would do so before it sends
 		// the refusal were the connection to be used again.
 		w.Header().Set("Connection", "close")
-		http.NewResponseController(w).SetReadDeadline(x.record.Start.Add(bodyTimeout))
+		http.NewResponseController(w).SetReadDeadline(x.record.Start.Add(min(bodyTimeout, g.config.Server.RequestTimeout)))
 	}
 	if g.own(w, r) {
 		return
@@ -157,7 +158,7 @@ func (x *exchange) decide() error {
 // address turns the first of the allowed routes into a call of its upstream.
 func (x *exchange) address() error {
 	route := x.decision.Routes[0]
-	x.call = x.upstreams.Call(route.Upstream, route.Models, x.request)
+	x.call = upstream.NewCall(x.config.Upstreams[route.Upstream], route.Models, x.request)
 	x.record.Upstream = route.Upstream
 	x.record.Provider = string(x.config.Upstreams[route.Upstream].Kind)
 	if len(route.Models) > 0 {
@@ -167,7 +168,7 @@ func (x *exchange) address() error {
 }
 
 // sendAndRelay sends the call with a token of ours. A 401 is about that token, not the client's: it
-// is renewed once, and the client is never told of it.
+// is renewed once, and the client never sees it.
 func (x *exchange) sendAndRelay() error {
 	var ours token.Token
 	var err error
@@ -266,13 +267,11 @@ func (x *exchange) fail(err error) {
 	x.record.BytesOut = apierror.Write(x.w, apierror.OpenAI, e)
 }
 
-// whyEnded replaces the error of an ended context by what ended it.
+// whyEnded replaces the error of an ended context by what ended it: the client left
+// (context.Canceled), the request took too long, or the instance is shut down.
 func (x *exchange) whyEnded(err error) error {
-	switch {
-	case errors.Is(err, context.DeadlineExceeded) && x.ctx.Err() != nil:
-		return apierror.New(apierror.UpstreamTimeout, "the request took longer than the gateway allows; ask for less").Because(err)
-	case errors.Is(err, context.Canceled) && x.ctx.Err() != nil:
-		return context.Cause(x.ctx) // the client left, or the instance is shut down
+	if x.ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)) {
+		return context.Cause(x.ctx)
 	}
 	return err
 }
@@ -282,10 +281,10 @@ const statusClientClosedRequest = 499
 
 func (x *exchange) noteError(e *apierror.Error, err error) {
 	if errors.Is(err, context.Canceled) {
-		x.record.ErrorCode, x.record.Cause = "client_closed_request", errors.New("the client left before the answer was complete")
+		x.record.ErrorCode = audit.ClientLeft
 		return
 	}
-	x.record.ErrorCode, x.record.Cause = e.Kind.Code, e.Cause
+	x.record.ErrorCode, x.record.ErrorMessage, x.record.Cause = e.Kind.Code, e.Message, e.Cause
 }
 
 // panicked makes a recovered panic an error. Its value may hold anything, a token too, so that only

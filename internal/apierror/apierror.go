@@ -9,6 +9,7 @@ package apierror
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -62,6 +63,13 @@ type Error struct {
 // New returns an Error of the kind with a message for the client.
 func New(kind Kind, format string, args ...any) *Error {
 	return &Error{Kind: kind, Message: fmt.Sprintf(format, args...)}
+}
+
+// WrongMethod returns the error of a path that takes only the methods of allow, in order.
+func WrongMethod(allow ...string) *Error {
+	err := New(MethodNotAllowed, "this path takes %s", strings.Join(allow, " or "))
+	err.Allow = strings.Join(allow, ", ")
+	return err
 }
 
 // From returns err as an *Error. Anything else is a fault of our own: the client learns nothing

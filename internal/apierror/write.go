@@ -16,8 +16,6 @@ const (
 	OpenAI Dialect = iota
 )
 
-func (d Dialect) String() string { return "openai" }
-
 // Write answers a request with err. It must be the first write to w. Headers that others set
 // before (x-request-id, WWW-Authenticate) are kept. It returns the size of the body it wrote.
 func Write(w http.ResponseWriter, d Dialect, err *Error) int64 {

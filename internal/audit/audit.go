@@ -71,9 +71,10 @@ type Record struct {
 	PolicyErrors []string
 
 	Status int
-	// ErrorCode is apierror's; Cause is for the operator alone.
-	ErrorCode string
-	Cause     error
+	// ErrorCode and ErrorMessage are what the client was told, or ClientLeft; Cause is for the
+	// operator alone.
+	ErrorCode, ErrorMessage string
+	Cause                   error
 
 	BytesIn, BytesOut int64
 	// FirstByte is when the first byte of the answer's body went to the client.
@@ -89,6 +90,9 @@ type Record struct {
 	DecisionRemembered bool
 	UpstreamToken      string
 }
+
+// ClientLeft is the error code of a request whose client did not wait for the end of its answer.
+const ClientLeft = "client_closed_request"
 
 // Usage is in tokens; Cost is in USD, NaN where the model has no price.
 type Usage struct {
@@ -106,7 +110,8 @@ func Hash(token string) string {
 func Write(log *slog.Logger, r *Record, end time.Time) {
 	level := slog.LevelInfo
 	switch {
-	case r.Status >= 500 || r.Cause != nil && r.Status < 400:
+	case r.ErrorCode == ClientLeft: // nobody's fault here
+	case r.Status >= 500, r.Status < 400 && r.ErrorCode != "": // the latter broke off after its head
 		level = slog.LevelError
 	case r.Status >= 400:
 		level = slog.LevelWarn
@@ -148,6 +153,7 @@ func Write(log *slog.Logger, r *Record, end time.Time) {
 	attrs.list("policies", r.Policies)
 	attrs.list("policy_errors", r.PolicyErrors)
 	attrs.text("error_code", r.ErrorCode)
+	attrs.text("error_message", r.ErrorMessage)
 	if r.Cause != nil {
 		attrs.text("cause", r.Cause.Error())
 	}

@@ -111,16 +111,16 @@ func TestARecordOfNothingHasNothingInVain(t *testing.T) {
 func TestSeveritySaysWhoMustAct(t *testing.T) {
 	for _, row := range []struct {
 		status int
-		cause  error
+		code   string
 		want   string
 	}{
-		{200, nil, "INFO"}, {403, nil, "WARNING"}, {401, errors.New("x"), "WARNING"}, {499, nil, "WARNING"}, {503, nil, "ERROR"},
-		{200, errors.New("it broke off"), "ERROR"},
+		{200, "", "INFO"}, {403, "model_not_allowed", "WARNING"}, {401, "expired_token", "WARNING"}, {503, "overloaded", "ERROR"},
+		{200, "upstream_error", "ERROR"}, {499, audit.ClientLeft, "INFO"}, {200, audit.ClientLeft, "INFO"},
 	} {
 		r := full()
-		r.Status, r.Cause = row.status, row.cause
+		r.Status, r.ErrorCode = row.status, row.code
 		if got := member(t, write(r), "severity"); got != row.want {
-			t.Errorf("%d, %v: %v", row.status, row.cause, got)
+			t.Errorf("%d %s: %v", row.status, row.code, got)
 		}
 	}
 	var out bytes.Buffer

@@ -51,7 +51,7 @@ type Operation struct {
 	// may be repeated.
 	Query []string
 	// Effects says that a call may change something upstream even when its answer is lost, so that
-	// it is never sent twice.
+	// it is sent again only where it can't have: after a 401.
 	Effects bool
 }
 
@@ -163,9 +163,7 @@ func Match(r *http.Request) (Route, error) {
 	}
 	if methods != nil {
 		slices.Sort(methods)
-		err := apierror.New(apierror.MethodNotAllowed, "this path takes %s", strings.Join(methods, " or "))
-		err.Allow = strings.Join(methods, ", ")
-		return Route{}, err
+		return Route{}, apierror.WrongMethod(methods...)
 	}
 	return Route{}, apierror.New(apierror.NotFound, "there is no such path; base URLs end in /v1")
 }

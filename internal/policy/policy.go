@@ -13,6 +13,7 @@ package policy
 
 import (
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -54,6 +55,8 @@ type Decision struct {
 	Remembered bool
 	// Line is the first denied line of a refused batch file, from 1.
 	Line int
+	// Cause is why the request was refused before any policy was asked, or nil.
+	Cause error
 	// Refusal is OperationNotAllowed or ModelNotAllowed where the policies deny the request.
 	Refusal apierror.Kind
 }
@@ -125,7 +128,7 @@ func (d *Decision) Err() error {
 		err.Message = fmt.Sprintf("line %d of the batch file: %s", d.Line, err.Message)
 	}
 	err.DecisionID = d.ID
-	return err
+	return err.Because(d.Cause)
 }
 
 // Models lists, sorted, the models on which some inference operation is allowed at the time to a
@@ -155,6 +158,9 @@ func (q *inquiry) routes(d *Decision, req *operation.Request) []Route {
 	}
 	var routes []Route
 	if !q.operation.NeedsModel() {
+		if len(q.config.DefaultUpstream) == 0 {
+			d.Cause = errors.New("no default_upstream is configured, where calls that name no model go")
+		}
 		for _, upstream := range q.config.DefaultUpstream {
 			if !q.allows(resource{upstream: upstream}) {
 				continue
@@ -169,6 +175,7 @@ func (q *inquiry) routes(d *Decision, req *operation.Request) []Route {
 	}
 	for _, m := range req.Models { // before any policy is asked
 		if _, known := q.config.Models[m.Name]; !known {
+			d.Cause = errors.New("a model that the request names is not configured")
 			return nil
 		}
 	}

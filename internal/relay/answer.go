@@ -28,8 +28,8 @@ type Outcome struct {
 	Usage *Usage
 	// UpstreamRequestID is the upstream's own id of the call.
 	UpstreamRequestID string
-	// Err is why the answer broke off, or nil: an *apierror.Error where the upstream is at fault, context.Canceled
-	// where the client left.
+	// Err is why the answer broke off, or nil: context.Canceled where the client left, else an
+	// *apierror.Error.
 	Err error
 }
 
@@ -51,7 +51,7 @@ func (a *Answer) Copy(ctx context.Context, w http.ResponseWriter) *Outcome {
 	}
 	w.WriteHeader(a.StatusCode)
 
-	out := &writer{w: w, flush: http.NewResponseController(w).Flush, o: o, now: a.now}
+	out := &writer{w: w, flush: http.NewResponseController(w).Flush, o: o}
 	r := buffers.Get().(*bufio.Reader)
 	r.Reset(a.Body)
 	defer func() { r.Reset(nil); buffers.Put(r) }()
@@ -118,7 +118,7 @@ func (a *Answer) broken(ctx context.Context, out *writer, err error) error {
 	var left clientLeft
 	switch {
 	case ctx.Err() != nil:
-		return ended(ctx)
+		return context.Cause(ctx)
 	case errors.As(err, &left):
 		return context.Canceled
 	}
@@ -149,7 +149,6 @@ type writer struct {
 	w     io.Writer
 	flush func() error
 	o     *Outcome
-	now   func() time.Time
 	err   error
 }
 
@@ -158,7 +157,7 @@ func (w *writer) Write(p []byte) (int, error) {
 		return 0, w.err
 	}
 	if w.o.FirstByte.IsZero() && len(p) > 0 {
-		w.o.FirstByte = w.now()
+		w.o.FirstByte = time.Now()
 	}
 	n, err := w.w.Write(p)
 	w.o.Bytes += int64(n)

@@ -26,12 +26,11 @@ import (
 // Relay sends requests over pooled connections. It is safe for concurrent use.
 type Relay struct {
 	transport http.RoundTripper
-	now       func() time.Time
 }
 
 // New returns a Relay that waits at most s.UpstreamHeaderTimeout for the head of an answer.
 func New(s config.Server) *Relay {
-	return &Relay{now: time.Now, transport: &http.Transport{
+	return &Relay{transport: &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
 		DialContext:           (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
 		ForceAttemptHTTP2:     true,
@@ -56,7 +55,8 @@ type Call struct {
 	Present func(http.Header)
 	// HidesUsage says that the body asked for a stream's usage on the gateway's behalf.
 	HidesUsage bool
-	// Effects says that the call must not reach the upstream twice.
+	// Effects says that the call may have its effect even when its answer is lost: it is not sent again
+	// over another connection.
 	Effects bool
 	Dialect apierror.Dialect
 }
@@ -65,7 +65,6 @@ type Call struct {
 type Answer struct {
 	*http.Response
 	call *Call
-	now  func() time.Time
 }
 
 // Send makes one attempt. client is the client's request: the allowed ones of its headers go along.
@@ -100,7 +99,7 @@ func (r *Relay) Send(ctx context.Context, client *http.Request, call *Call) (*An
 		return nil, apierror.New(apierror.UpstreamError, "the upstream wanted to switch protocols, which is refused").
 			Because(fmt.Errorf("status %d", resp.StatusCode))
 	}
-	return &Answer{Response: resp, call: call, now: r.now}, nil
+	return &Answer{Response: resp, call: call}, nil
 }
 
 func setBody(req *http.Request, parts [][]byte) {
@@ -125,20 +124,11 @@ func setBody(req *http.Request, parts [][]byte) {
 // address, never a header.
 func sendError(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
-		return ended(ctx)
+		return context.Cause(ctx)
 	}
 	var timeout net.Error
 	if errors.As(err, &timeout) && timeout.Timeout() {
 		return apierror.New(apierror.UpstreamTimeout, "the upstream did not answer in time; try again, or ask for less").Because(err)
 	}
 	return apierror.New(apierror.UpstreamError, "the upstream could not be reached; try again").Because(err)
-}
-
-// ended says why ctx ended: the client left (context.Canceled), the request took too long, or the
-// reason the canceller gave.
-func ended(ctx context.Context) error {
-	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return apierror.New(apierror.UpstreamTimeout, "the request took longer than the gateway allows; ask for less").Because(context.Cause(ctx))
-	}
-	return context.Cause(ctx)
 }

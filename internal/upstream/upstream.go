@@ -10,18 +10,8 @@ import (
 	"llmgateway.dev/gateway/internal/operation"
 )
 
-// Upstreams are the configured upstreams.
-type Upstreams struct {
-	byName map[string]config.Upstream
-}
-
-// New returns the upstreams of a valid configuration.
-func New(c *config.Config) *Upstreams { return &Upstreams{byName: c.Upstreams} }
-
 // Call is one operation as one upstream takes it.
 type Call struct {
-	// Upstream is the configured name.
-	Upstream string
 	// Credential is the name of the credential to present, or "" for an upstream without.
 	Credential string
 	Method     string
@@ -34,15 +24,13 @@ type Call struct {
 	HidesUsage bool
 }
 
-// Call puts req, with models[i] for the i-th of its Refs, into the form of the named upstream.
+// NewCall puts req, with models[i] for the i-th of its Refs, into the form of the upstream.
 //
 // Both kinds speak OpenAI's API below their base: what follows /v1 in the client's path
 // (platform.openai.com/docs/api-reference; for Vertex AI
 // cloud.google.com/vertex-ai/generative-ai/docs/start/openai).
-func (u *Upstreams) Call(name string, models []string, req *operation.Request) *Call {
-	up := u.byName[name]
+func NewCall(up config.Upstream, models []string, req *operation.Request) *Call {
 	call := &Call{
-		Upstream:    name,
 		Credential:  up.Credential,
 		Method:      req.Method,
 		URL:         up.ServesAt() + strings.TrimPrefix(req.Route.Path, "/v1"),

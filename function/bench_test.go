@@ -1,0 +1,76 @@
+package function_test
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+)
+
+// The difference of the two is what the gateway costs; both run the double, whose own share is most of each.
+//
+//	go test -run '^$' -bench Warm ./function
+func BenchmarkWarmChat(b *testing.B) {
+	for _, body := range []struct{ name, text string }{{"plain", hello}, {"stream", streamed}} {
+		s := open(b, setting{})
+		s.want(s.chat("pipeline", hello), 200, "")
+		direct := strings.TrimPrefix(s.first.Received()[0].Header.Get("Authorization"), "Bearer ")
+		for _, way := range []struct{ name, url, token, text string }{
+			{"gateway", s.URL + chatPath, s.issuer.Token("pipeline"), body.text},
+			{"upstream alone", s.first.URL + strings.TrimPrefix(chatPath, "/v1"), direct, body.text},
+		} {
+			b.Run(body.name+"/"+way.name, func(b *testing.B) {
+				b.ReportAllocs()
+				b.RunParallel(func(pb *testing.PB) {
+					for pb.Next() {
+						if err := post200(way.url, way.token, way.text); err != nil {
+							b.Error(err)
+							return
+						}
+					}
+				})
+			})
+		}
+	}
+}
+
+func post200(url, token, body string) error {
+	req, err := http.NewRequest("POST", url, strings.NewReader(body))
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Authorization", "Bearer "+token)
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if _, err := io.Copy(io.Discard, resp.Body); err != nil || resp.StatusCode != 200 {
+		return fmt.Errorf("%s, %v", resp.Status, err)
+	}
+	return nil
+}
+
+// null is a writer that costs nothing, so that the walk itself is measured.
+type null struct{ h http.Header }
+
+func (n *null) Header() http.Header         { return n.h }
+func (n *null) WriteHeader(int)             {}
+func (n *null) Write(b []byte) (int, error) { return len(b), nil }
+
+// BenchmarkWarmList is the walk without an upstream: token, operation, the decisions, the record.
+func BenchmarkWarmList(b *testing.B) {
+	s := open(b, setting{})
+	token := s.issuer.Token("pipeline")
+	s.want(s.do(s.request(b.Context(), "GET", "/v1/models", token, "")), 200, "")
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			req, _ := http.NewRequest("GET", "/v1/models", http.NoBody)
+			req.Header.Set("Authorization", "Bearer "+token)
+			s.handler.ServeHTTP(&null{http.Header{}}, req)
+		}
+	})
+}
