@@ -78,3 +78,14 @@ func read(c *config.Config) (*policy.Policies, *issuer.Issuers, config.Faults) {
 	}
 	return policies, issuers, faults
 }
+
+// Check finds the faults that Load would, and, where there are none, what may not be meant. It makes
+// nothing of the configuration.
+func Check(file string) (warnings []string, err error) {
+	c, faults := config.Load(file)
+	policies, _, further := read(c)
+	if faults = append(faults, further...).Sort(); len(faults) > 0 {
+		return nil, faults
+	}
+	return policies.Warnings(), nil
+}

@@ -610,3 +610,32 @@ func TestAuditModeLetsThroughWhatPoliciesDeny(t *testing.T) {
 		t.Errorf("models %q", got)
 	}
 }
+
+func TestSharedStoredObjectsAreWarnedAbout(t *testing.T) {
+	for _, tt := range []struct {
+		name, policies string
+		shared         []string
+	}{
+		{"one group", `@id("1") permit (principal in Group::"a", action in Action::"files", resource);`, nil},
+		{"one group, twice", `@id("1") permit (principal in Group::"a", action in Action::"files", resource);
+			@id("2") permit (principal in Group::"a", action == Action::"batches.list", resource == Upstream::"openai");`, nil},
+		{"two groups", `@id("1") permit (principal in Group::"a", action in Action::"files", resource);
+			@id("2") permit (principal in Group::"b", action == Action::"batches.list", resource == Upstream::"openai");`, []string{`openai: its stored files, jobs and responses are shared by Group::"a", Group::"b"`}},
+		{"two groups, each its upstream", `@id("1") permit (principal in Group::"a", action, resource in Upstream::"azure");
+			@id("2") permit (principal in Group::"b", action in [Action::"files", Action::"batches"], resource is Upstream in Upstream::"openai");`, nil},
+		{"models only", `@id("1") permit (principal, action == Action::"chat.completions.create", resource);
+			@id("2") permit (principal, action, resource is Model);`, nil},
+		{"everybody", `@id("1") permit (principal, action in Action::"inference", resource is Upstream);`,
+			[]string{"openai: its stored files, jobs and responses are shared by every client", "azure: its stored files, jobs and responses are shared by every client"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var got []string
+			for _, w := range load(t, tt.policies).Warnings() {
+				got = append(got, strings.TrimPrefix(strings.Split(w, ";")[0], "upstream "))
+			}
+			if !slices.Equal(got, tt.shared) {
+				t.Errorf("warned of %q, want %q", got, tt.shared)
+			}
+		})
+	}
+}

@@ -105,11 +105,18 @@ func needConfig(file string, stderr io.Writer) error {
 
 func runDemo(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	flags := flag.NewFlagSet("demo", flag.ContinueOnError)
-	once := flags.Bool("once", false, "end after the story; exit 0 only if every step went as told")
+	var o demo.Options
+	flags.BoolVar(&o.Once, "once", false, "end after the story; exit 0 only if every step went as told")
+	flags.StringVar(&o.Upstream, "upstream", "", "base `URL` of an OpenAI-compatible server that answers instead of an echo")
+	flags.StringVar(&o.Model, "model", "", "`name` of its model that gpt-4-turbo stands for; the first it lists by default")
 	if err := parse(flags, args, stderr); err != nil {
 		return err
 	}
-	return demo.Run(ctx, stdout, function.Build, *once)
+	if o.Model != "" && o.Upstream == "" {
+		fmt.Fprintln(stderr, "--model is a model of --upstream; give that too")
+		return errUsage
+	}
+	return demo.Run(ctx, stdout, function.Build, o)
 }
 
 func serve(ctx context.Context, args []string, _, stderr io.Writer) error {
@@ -154,8 +161,12 @@ func check(_ context.Context, args []string, stdout, stderr io.Writer) error {
 	if err := needConfig(*file, stderr); err != nil {
 		return err
 	}
-	if _, err := function.Load(*file); err != nil {
+	warnings, err := function.Check(*file)
+	if err != nil {
 		return err
+	}
+	for _, w := range warnings {
+		fmt.Fprintf(stdout, "%s: warning: %s\n", *file, w)
 	}
 	fmt.Fprintf(stdout, "%s: no faults\n", *file)
 	return nil

@@ -1,0 +1,86 @@
+package policy
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/cedar-policy/cedar-go"
+	"github.com/cedar-policy/cedar-go/types"
+	xast "github.com/cedar-policy/cedar-go/x/exp/ast"
+
+	"llmgateway.dev/gateway/internal/operation"
+)
+
+// Warnings tells what is no fault, but may not be meant. There is one kind: what is stored upstream
+// (files, batches, jobs, responses) belongs to the provider's project, not to a client, so that
+// whoever the policies let in on an upstream reaches what everybody else there stored. Where that is
+// more than one group or client, the operator should know. Conditions and forbids are not weighed.
+func (p *Policies) Warnings() []string {
+	var warnings []string
+	for _, upstream := range p.config.DefaultUpstream {
+		who := map[string]bool{}
+		for _, policy := range p.set.All() {
+			if ast := (*xast.Policy)(policy.AST()); policy.Effect() == cedar.Permit && reachesStored(ast.Action) && covers(ast.Resource, upstream) {
+				who[clients(ast.Principal)] = true
+			}
+		}
+		if len(who) > 1 || who[everyClient] {
+			warnings = append(warnings, fmt.Sprintf("upstream %s: its stored files, jobs and responses are shared by %s; give each team an upstream (a provider project) of its own to keep them apart",
+				upstream, strings.Join(slices.Sorted(maps.Keys(who)), ", ")))
+		}
+	}
+	return warnings
+}
+
+const everyClient = "every client"
+
+// clients says whom a permit is for.
+func clients(s xast.IsScopeNode) string {
+	switch s := s.(type) {
+	case xast.ScopeTypeEq:
+		return s.Entity.String()
+	case xast.ScopeTypeIn:
+		return s.Entity.String()
+	case xast.ScopeTypeIsIn:
+		return s.Entity.String()
+	}
+	return everyClient
+}
+
+// reachesStored reports whether the scope has an operation on stored objects: one that is decided
+// without a model.
+func reachesStored(s xast.IsScopeNode) bool {
+	return slices.ContainsFunc(operation.All(), func(op *operation.Operation) bool {
+		if op.IsList() || op.NeedsModel() {
+			return false
+		}
+		of := func(e types.EntityUID) bool { return e.ID == types.String(op.Name) || e.ID == types.String(op.Group) }
+		switch s := s.(type) {
+		case xast.ScopeTypeEq:
+			return of(s.Entity)
+		case xast.ScopeTypeIn:
+			return of(s.Entity)
+		case xast.ScopeTypeInSet:
+			return slices.ContainsFunc(s.Entities, of)
+		}
+		return true
+	})
+}
+
+// covers reports whether the scope has the upstream itself.
+func covers(s xast.IsScopeNode, upstream string) bool {
+	uid := types.NewEntityUID(upstreamType, types.String(upstream))
+	switch s := s.(type) {
+	case xast.ScopeTypeEq:
+		return s.Entity == uid
+	case xast.ScopeTypeIn:
+		return s.Entity == uid
+	case xast.ScopeTypeIs:
+		return s.Type == upstreamType
+	case xast.ScopeTypeIsIn:
+		return s.Type == upstreamType && s.Entity == uid
+	}
+	return true
+}
