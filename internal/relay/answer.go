@@ -76,7 +76,7 @@ func (a *Answer) Copy(ctx context.Context, w http.ResponseWriter) *Outcome {
 	return o
 }
 
-// copyEvents passes a stream on, flushed at each event.
+// copyEvents passes a stream on. An event is flushed when it is whole; those that came together, together.
 func (a *Answer) copyEvents(out *writer, r *bufio.Reader) error {
 	if err := out.flush(); err != nil { // the head: a client may wait for it alone
 		return clientLeft{err}
@@ -91,6 +91,8 @@ func (a *Answer) copyEvents(out *writer, r *bufio.Reader) error {
 			if _, werr := out.Write(event); werr != nil {
 				return werr
 			}
+		}
+		if !stream.more() {
 			if werr := out.flush(); werr != nil {
 				return clientLeft{werr}
 			}

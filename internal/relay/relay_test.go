@@ -2,6 +2,8 @@ package relay_test
 
 import (
 	"bufio"
+	"bytes"
+	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
@@ -164,6 +166,29 @@ func TestEachEventIsFlushedAtOnce(t *testing.T) {
 		}
 	}
 	close(next)
+}
+
+func TestAnEventBeforeAHiddenOneIsNotHeldBack(t *testing.T) {
+	finish := make(chan bool)
+	g := newGateway(t, serve(t, func(w http.ResponseWriter, r *http.Request) {
+		sse(chunk1+usage)(w, r)
+		w.(http.Flusher).Flush()
+		<-finish
+		io.WriteString(w, end)
+	}), relay.Call{HidesUsage: true})
+	resp, err := http.Get(g.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	got := make([]byte, len(chunk1))
+	if _, err := io.ReadFull(resp.Body, got); err != nil || string(got) != chunk1 {
+		t.Fatalf("%q %v", got, err)
+	}
+	close(finish)
+	if rest, err := io.ReadAll(resp.Body); err != nil || string(rest) != end {
+		t.Errorf("%q %v", rest, err)
+	}
 }
 
 func TestUsageIsReadFromAnAnswerThatPassesUnchanged(t *testing.T) {
@@ -420,5 +445,124 @@ func TestADeadPooledConnectionIsReplaced(t *testing.T) {
 		if want := map[bool]int32{false: 3, true: 2}[effects]; calls.Load() != want {
 			t.Errorf("effects %v: the upstream got %d requests, want %d", effects, calls.Load(), want)
 		}
+	}
+}
+
+// The upstream's own errors, and answers that can't be read on the way, are the client's as they are.
+func TestOtherAnswersPassAsTheyAre(t *testing.T) {
+	var zipped bytes.Buffer
+	z := gzip.NewWriter(&zipped)
+	io.WriteString(z, chunk1+usage+end)
+	z.Close()
+	for _, tt := range []struct {
+		name   string
+		status int
+		header map[string]string
+		body   string
+	}{
+		{"400 as JSON", 400, map[string]string{"Content-Type": "application/json"}, `{"error":{"message":"no"}}`},
+		{"429", 429, map[string]string{"Content-Type": "application/json", "Retry-After": "7"}, `{"error":{}}`},
+		{"500 as HTML", 500, map[string]string{"Content-Type": "text/html"}, "<h1>no</h1>"},
+		{"503 without a body", 503, nil, ""},
+		{"a compressed stream", 200, map[string]string{"Content-Type": "text/event-stream", "Content-Encoding": "gzip"}, zipped.String()},
+		{"compressed JSON", 200, map[string]string{"Content-Type": "application/json", "Content-Encoding": "gzip"}, zipped.String()},
+		{"audio", 200, map[string]string{"Content-Type": "audio/mpeg"}, "ID3\x00\xff"},
+		{"no content", 204, nil, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			g := newGateway(t, serve(t, func(w http.ResponseWriter, r *http.Request) {
+				for name, value := range tt.header {
+					w.Header().Set(name, value)
+				}
+				w.WriteHeader(tt.status)
+				io.WriteString(w, tt.body)
+			}), relay.Call{HidesUsage: true})
+			req, _ := http.NewRequest("GET", g.URL, nil)
+			req.Header.Set("Accept-Encoding", "gzip") // or the test's client would unpack what comes
+			resp, err := http.DefaultClient.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer resp.Body.Close()
+			body, err := io.ReadAll(resp.Body)
+			if err != nil || resp.StatusCode != tt.status || string(body) != tt.body {
+				t.Errorf("%d %q %v", resp.StatusCode, body, err)
+			}
+			for name, value := range tt.header {
+				if resp.Header.Get(name) != value {
+					t.Errorf("%s: %q", name, resp.Header.Get(name))
+				}
+			}
+			if o := <-g.outcomes; o.Err != nil || o.Status != tt.status {
+				t.Errorf("%+v", o)
+			}
+		})
+	}
+}
+
+// A stream that stalls, or never ends, is ended by the bound on the whole request, visibly.
+func TestAStreamThatNeverEndsIsBrokenOff(t *testing.T) {
+	for name, upstream := range map[string]http.HandlerFunc{
+		"stalls": func(w http.ResponseWriter, r *http.Request) {
+			sse(chunk1)(w, r)
+			w.(http.Flusher).Flush()
+			<-r.Context().Done()
+		},
+		"never ends": func(w http.ResponseWriter, r *http.Request) {
+			for r.Context().Err() == nil {
+				sse(chunk1)(w, r)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			rl := relay.New(config.Server{UpstreamHeaderTimeout: time.Minute})
+			url := serve(t, upstream)
+			outcome := make(chan *relay.Outcome, 1)
+			gateway := serve(t, func(w http.ResponseWriter, r *http.Request) {
+				ctx, cancel := context.WithTimeoutCause(r.Context(), 100*time.Millisecond, apierror.New(apierror.UpstreamTimeout, "too long"))
+				defer cancel()
+				answer, err := rl.Send(ctx, r, &relay.Call{Method: "GET", URL: url, Present: func(http.Header) {}})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				outcome <- answer.Copy(ctx, w)
+			})
+			_, body, err := get(t, gateway)
+			if err == nil || !strings.Contains(body, `"code":"upstream_timeout"`) {
+				t.Errorf("%v: %.200q", err, body[max(0, len(body)-200):])
+			}
+			if o := <-outcome; apierror.From(o.Err).Kind != apierror.UpstreamTimeout {
+				t.Errorf("%v", o.Err)
+			}
+		})
+	}
+}
+
+func BenchmarkStream(b *testing.B) {
+	chunk := strings.Repeat(chunk1, 200) + usage + end
+	upstream := httptest.NewServer(sse(chunk))
+	defer upstream.Close()
+	rl := relay.New(config.Server{})
+	gateway := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		answer, err := rl.Send(r.Context(), r, &relay.Call{Method: "GET", URL: upstream.URL, Present: func(http.Header) {}, HidesUsage: true})
+		if err == nil {
+			answer.Copy(r.Context(), w)
+		}
+	}))
+	defer gateway.Close()
+	for name, url := range map[string]string{"direct": upstream.URL, "relayed": gateway.URL} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			b.SetBytes(int64(len(chunk)))
+			for b.Loop() {
+				resp, err := http.Get(url)
+				if err != nil {
+					b.Fatal(err)
+				}
+				io.Copy(io.Discard, resp.Body)
+				resp.Body.Close()
+			}
+		})
 	}
 }

@@ -54,6 +54,12 @@ func (e *events) ended() bool {
 	return len(rest) == 0 || rest[len(rest)-1] == '\n'
 }
 
+// more reports whether another whole event is at hand, so that both can be flushed as one.
+func (e *events) more() bool {
+	buffered, _ := e.r.Peek(e.r.Buffered()) // can't err: they are there
+	return bytes.Contains(buffered, []byte("\n\n")) || bytes.Contains(buffered, []byte("\n\r\n"))
+}
+
 var done = []byte("[DONE]")
 
 // data returns what an event carries: its data lines, put together.
@@ -75,11 +81,26 @@ func data(event []byte) []byte {
 	return out
 }
 
+// tellsUsage reports whether the event may tell a usage. Once asked for it, providers send
+// "usage":null with every chunk but the last; decoding each would cost more than passing it on.
+func tellsUsage(event []byte) bool {
+	for {
+		_, rest, found := bytes.Cut(event, []byte(`"usage"`))
+		if !found {
+			return false
+		}
+		if !bytes.HasPrefix(bytes.TrimLeft(rest, ": "), []byte("null")) {
+			return true
+		}
+		event = rest
+	}
+}
+
 // readEvent notes what the event says of model and usage, and reports whether it is the chunk that
 // exists only because usage was asked for: no choices, and a usage
 // (platform.openai.com/docs/api-reference/chat/create, stream_options).
 func readEvent(event []byte, o *Outcome) (onlyUsage bool) {
-	if o.Model != "" && !bytes.Contains(event, []byte(`"usage"`)) {
+	if o.Model != "" && !tellsUsage(event) {
 		return false // nothing more to learn: most events of a stream
 	}
 	var s summary
