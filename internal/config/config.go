@@ -12,8 +12,7 @@ import (
 	"time"
 )
 
-// Config is what the gateway is told: who may call, what they may do, and where calls go (design
-// section 3).
+// Config is what the gateway is told: who may call, what they may do, and where calls go.
 type Config struct {
 	// File is the path the document was read from.
 	File string `yaml:"-"`

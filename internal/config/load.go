@@ -66,7 +66,9 @@ func Parse(file string, data []byte) (*Config, Faults) {
 	}
 	c.setDefaults()
 	c.resolvePaths()
-	(&validator{decoder: d, c: c}).validate()
+	if !d.full() {
+		(&validator{decoder: d, c: c}).validate()
+	}
 	return c, d.faults.Sort()
 }
 

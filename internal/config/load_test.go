@@ -4,6 +4,8 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -108,12 +110,60 @@ func TestUnreadableFilesAreFaults(t *testing.T) {
 	}
 	large := filepath.Join(dir, "large.yaml")
 	os.WriteFile(large, make([]byte, config.MaxFile+1), 0o600)
-	if _, faults := config.Load(large); len(faults) != 1 {
+	if _, faults := config.Load(large); len(faults) != 1 || !strings.Contains(faults.Error(), "larger than 64KiB") {
 		t.Errorf("large: %v", faults)
 	}
 }
 
+// endless are long documents whose every few bytes are a fault, or a name that could have meant many
+// others: what takes time with the square of its length is seen here.
+func endless() map[string]string {
+	const most = config.MaxFile / 4 // the race detector is slow
+	fill := func(before, entry, after string) string {
+		var b strings.Builder
+		b.WriteString(before)
+		for i := 0; b.Len() < most; i++ {
+			b.WriteString(strings.ReplaceAll(entry, "%", strconv.Itoa(i)))
+		}
+		return b.String() + after
+	}
+	half := fill("", "a%: {}, ", "")[:most/2]
+	half = half[:strings.LastIndex(half, "a")]
+	return map[string]string{
+		"unknown keys":         fill("", "a%:\n", ""),
+		"a long key":           strings.Repeat("a", most/2) + ": {}",
+		"a long key above":     fill("models: {"+strings.Repeat("a", most/2)+": {targets: [", "{},", "]}}"),
+		"empty issuers":        fill("issuers: [", "{},", "]"),
+		"numbers for issuers":  fill("issuers: [", "1,", "]"),
+		"one prefix":           fill("issuers: [", "{group_prefix: a},", "]"),
+		"empty audiences":      fill("issuers: [{audiences: [", "'',", "]}]"),
+		"empty targets":        fill("models: {m: {targets: [", "{},", "]}}"),
+		"unknown upstreams":    fill("upstreams: {"+half+"}\ndefault_upstream: [", "b%,", "]"),
+		"empty credentials":    fill("credentials: {", "a%: {},", "}"),
+		"deep lists":           fill("issuers: ", "[", ""),
+		"deep mappings":        fill("", "{a: ", ""),
+		"lists in block style": fill("", "- ", ""),
+		"comments":             fill("", "#\n", ""),
+		"aliases":              fill("a: &a [x]\nissuers: [", "*a,", "]"),
+	}
+}
+
+func TestAFileOfNothingButFaultsIsAnsweredShortly(t *testing.T) {
+	for name, doc := range endless() {
+		_, faults := config.Parse("gateway.yaml", []byte(doc))
+		if n := len(faults); n == 0 || n > config.MaxFaults+1 {
+			t.Errorf("%s: %d faults", name, n)
+		}
+		if n := len(faults.Error()); n > 2*config.MaxFile {
+			t.Errorf("%s: faults of %d bytes", name, n)
+		}
+	}
+}
+
 func FuzzParse(f *testing.F) {
+	for _, doc := range endless() {
+		f.Add([]byte(doc[:1<<10]))
+	}
 	files, _ := filepath.Glob("testdata/*.txtar")
 	for _, file := range files {
 		if ar, err := txtar.ParseFile(file); err == nil {

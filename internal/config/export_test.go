@@ -1,0 +1,26 @@
+package config
+
+// What validation knows, for the JSON Schema that is generated from it.
+var (
+	Algorithms     = algorithms
+	Kinds          = kinds
+	Modes          = modes
+	DurationForm   = duration.String()
+	SizeForm       = size.String()
+	WebURL         = webURL.String()
+	ClaimPathForm  = claimPath.String()
+	SecretVersion  = secretVersion.String()
+	Scope          = scope.String()
+	ServiceAccount = serviceAccount.String()
+	Project        = project.String()
+	Location       = location.String()
+)
+
+const MaxFaults = maxFaults
+
+// Defaults is a configuration of one issuer, with nothing given.
+func Defaults() Config {
+	c := Config{Issuers: make([]Issuer, 1)}
+	c.setDefaults()
+	return c
+}
