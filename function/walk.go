@@ -215,12 +215,12 @@ func (x *exchange) sendAgain(rejected token.Token) (*relay.Answer, error) {
 	if x.call.Credential == "" {
 		return nil, refused.Because(errors.New("the upstream has no credential configured"))
 	}
-	renewed, ok, err := x.tokens.Renew(x.ctx, x.call.Credential, rejected)
+	renewed, err := x.tokens.Renew(x.ctx, x.call.Credential, rejected)
+	if errors.Is(err, token.ErrNoOther) {
+		return nil, refused.Because(err)
+	}
 	if err != nil {
 		return nil, err
-	}
-	if !ok {
-		return nil, refused.Because(errors.New("the credential was renewed less than 10 s ago"))
 	}
 	x.record.UpstreamToken = renewed.State.String()
 	answer, err := x.send(renewed)

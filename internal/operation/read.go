@@ -78,6 +78,9 @@ func Read(route Route, body []byte) (*Request, error) {
 }
 
 func (r *Request) readJSON() error {
+	if len(r.body) == 0 {
+		return apierror.New(apierror.InvalidRequest, "the body is missing; send a JSON object")
+	}
 	p := parser{}
 	if err := p.parse(r.body, 0, r.Fields); err != nil {
 		return err

@@ -10,13 +10,13 @@
 package relay
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"time"
 
 	"llmgateway.dev/gateway/internal/apierror"
@@ -111,11 +111,8 @@ func setBody(req *http.Request, parts [][]byte) {
 		req.ContentLength += int64(len(p))
 	}
 	req.GetBody = func() (io.ReadCloser, error) {
-		readers := make([]io.Reader, len(parts))
-		for i, p := range parts {
-			readers[i] = bytes.NewReader(p)
-		}
-		return io.NopCloser(io.MultiReader(readers...)), nil
+		b := net.Buffers(slices.Clone(parts)) // reading consumes it
+		return io.NopCloser(&b), nil
 	}
 	req.Body, _ = req.GetBody()
 }
