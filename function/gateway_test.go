@@ -1,6 +1,7 @@
 package function_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -43,6 +44,8 @@ type scene struct {
 type setting struct {
 	// config is the configuration but for issuers, policies, credentials and secret_manager.
 	config, policy string
+	// mode is policies.mode; "" is enforce.
+	mode string
 	// clients are the groups of each client.
 	clients map[string][]string
 	// first replaces the first provider's address.
@@ -57,7 +60,7 @@ const (
 	parts = `
 issuers:
   - {url: $ISSUER, audiences: [llm-gateway], require: {acr: "1"}}
-policies: {files: [gateway.cedar]}
+policies: {files: [gateway.cedar], mode: $MODE}
 credentials:
   vertex:
     service_account_key:
@@ -104,7 +107,7 @@ func open(t testing.TB, with setting) *scene {
 	if first == "" {
 		first = s.first.URL
 	}
-	document := strings.NewReplacer("$ISSUER", s.issuer.URL, "$SECRETS", s.secrets.URL, "$FIRST", first, "$SECOND", s.second.URL).
+	document := strings.NewReplacer("$MODE", cmp.Or(with.mode, "enforce"), "$ISSUER", s.issuer.URL, "$SECRETS", s.secrets.URL, "$FIRST", first, "$SECOND", s.second.URL).
 		Replace(parts + with.config)
 	dir := t.TempDir()
 	file := filepath.Join(dir, "gateway.yaml")

@@ -25,6 +25,7 @@ var update = flag.Bool("update", false, "write the scenarios' goldens anew")
 //	-- clients --          a client a line: ID: group, group
 //	-- gateway.yaml --     the configuration's upstreams, models, default_upstream and server
 //	-- gateway.cedar --    the policies
+//	-- mode --             policies.mode, where it is not enforce
 //	-- request: title --   METHOD PATH [as CLIENT], headers, an empty line, the body
 //	-- response --         what the client gets: the status, headers, an empty line, the body
 //	-- record --           those of the audit record's members that the golden names
@@ -58,6 +59,8 @@ func play(t *testing.T, file string) {
 			with.config = string(f.Data)
 		case "gateway.cedar":
 			with.policy = string(f.Data)
+		case "mode":
+			with.mode = strings.TrimSpace(string(f.Data))
 		case "clients":
 			for line := range strings.Lines(string(f.Data)) {
 				id, groups, _ := strings.Cut(strings.TrimSpace(line), ":")
@@ -162,7 +165,11 @@ func (p *player) parse(text string) *http.Request {
 	if who != "" && p.clientTokens[who] == "" {
 		p.Fatalf("no client %q", who)
 	}
-	req := p.request(p.Context(), method, path, p.clientTokens[who], strings.TrimSuffix(body, "\n"))
+	body = strings.TrimSuffix(body, "\n")
+	if strings.Contains(head, "multipart/form-data") { // whose lines end in CRLF
+		body = strings.ReplaceAll(body, "\n", "\r\n") + "\r\n"
+	}
+	req := p.request(p.Context(), method, path, p.clientTokens[who], body)
 	for lines.Scan() {
 		name, value, _ := strings.Cut(lines.Text(), ": ")
 		if values := req.Header.Values(name); len(values) > 0 && name != "Content-Type" {
@@ -181,6 +188,7 @@ func (p *player) plain(text string) string {
 		replace = append(replace, value, name)
 	}
 	text = strings.NewReplacer(replace...).Replace(text)
+	text = strings.ReplaceAll(text, "\r\n", "\n")
 	text = accessTokens.ReplaceAllString(text, "ACCESS-TOKEN")
 	if text != "" && !strings.HasSuffix(text, "\n") {
 		text += "\n"

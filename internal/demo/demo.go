@@ -1,6 +1,7 @@
 // Package demo is the gateway's whole story on one machine: it composes an identity provider, a
 // token endpoint, a Secret Manager and a provider, all of them the doubles of the tests, with the
 // real gateway between them, plays a client against it, and prints what the client and the operator see.
+// A real provider may stand in the double's place; then there is no access token to exchange for.
 //
 // Each step checks what it shows, so that a story that went otherwise is an error.
 package demo
@@ -15,6 +16,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"text/template"
@@ -39,24 +41,52 @@ type Build func(c *config.Config, records io.Writer) (http.Handler, error)
 const (
 	clientID     = "data-pipeline"
 	clientSecret = "not-a-secret-here"
+	keyName      = "projects/demo/secrets/vertex-key"
 )
+
+// Options say how the story is played; none is needed.
+type Options struct {
+	// Once ends it after its last step. Otherwise everything stays up.
+	Once bool
+	// Upstream is the base URL of an OpenAI-compatible server that answers instead of the double, with
+	// the key in the environment variable OPENAI_API_KEY if it is set; Model is its model that
+	// gpt-4-turbo stands for, or "" for the first it lists.
+	Upstream, Model string
+}
 
 // stage is everything that runs.
 type stage struct {
-	out     io.Writer
-	dir     string
-	issuer  *issuertest.Issuer
-	tokens  *tokentest.Server
-	secrets *secrettest.Server
-	model   *upstreamtest.Server
-	gateway *httptest.Server
-	records records
+	out      io.Writer
+	dir      string
+	issuer   *issuertest.Issuer
+	upstream upstream
+	gateway  *httptest.Server
+	records  records
+	// google is nil where the upstream is real.
+	google *google
 }
 
-// Run plays the story to out. Then it keeps everything up until ctx ends, unless once is true. The
+// google is what stands for the cloud: who takes an access token, who grants it, and who keeps the key that it is
+// granted for.
+type google struct {
+	model   *upstreamtest.Server
+	tokens  *tokentest.Server
+	secrets *secrettest.Server
+}
+
+// Run plays the story to out. Then it keeps everything up until ctx ends, unless it is played once. The
 // error is the first step that went otherwise than told.
-func Run(ctx context.Context, out io.Writer, build Build, once bool) error {
+func Run(ctx context.Context, out io.Writer, build Build, o Options) error {
 	s := &stage{out: out}
+	if o.Upstream != "" {
+		var err error
+		if s.upstream, err = realUpstream(ctx, o); err != nil {
+			return err
+		}
+	} else {
+		s.google = newGoogle()
+		s.upstream = upstream{url: s.google.model.URL, model: "gpt-4-turbo-2024-04-09"}
+	}
 	defer s.close()
 	if err := s.setUp(build); err != nil {
 		return fmt.Errorf("set the stage: %w", err)
@@ -65,7 +95,7 @@ func Run(ctx context.Context, out io.Writer, build Build, once bool) error {
 	if err := s.play(ctx); err != nil {
 		return err
 	}
-	if once {
+	if o.Once {
 		return nil
 	}
 	s.printCommands()
@@ -78,17 +108,16 @@ func (s *stage) setUp(build Build) (err error) {
 	s.issuer = issuertest.New()
 	s.issuer.AddClient(issuertest.Client{ID: clientID, Secret: clientSecret, Audience: []string{"llm-gateway"},
 		Groups: []string{"data-enrichment-team", "read-only-models"}})
-	s.tokens = tokentest.New()
-	s.secrets = secrettest.New()
-	s.secrets.Add("projects/demo/secrets/vertex-key", s.tokens.ServiceAccountKey())
-	s.model = upstreamtest.New(s.tokens.Valid)
 
 	if s.dir, err = os.MkdirTemp("", "llm-gateway-demo-"); err != nil {
 		return err
 	}
+	facts := map[string]any{"Issuer": s.issuer.URL, "Upstream": strconv.Quote(s.upstream.url), "Model": strconv.Quote(s.upstream.model), "Key": s.upstream.key != ""}
+	if s.google != nil {
+		facts["SecretManager"] = s.google.secrets.URL
+	}
 	var doc bytes.Buffer
-	if err := template.Must(template.New("").Parse(configuration)).Execute(&doc,
-		map[string]string{"Issuer": s.issuer.URL, "Upstream": s.model.URL, "SecretManager": s.secrets.URL}); err != nil {
+	if err := template.Must(template.New("").Parse(configuration)).Execute(&doc, facts); err != nil {
 		return err
 	}
 	file := filepath.Join(s.dir, "gateway.yaml")
@@ -110,14 +139,23 @@ func (s *stage) setUp(build Build) (err error) {
 	return nil
 }
 
+func newGoogle() *google {
+	g := &google{tokens: tokentest.New(), secrets: secrettest.New()}
+	g.secrets.Add(keyName, g.tokens.ServiceAccountKey())
+	g.model = upstreamtest.New(g.tokens.Valid)
+	return g
+}
+
 func (s *stage) close() {
 	if s.gateway != nil {
 		s.gateway.CloseClientConnections()
 		s.gateway.Close()
 	}
-	s.model.Close()
-	s.secrets.Close()
-	s.tokens.Close()
+	if s.google != nil {
+		s.google.model.Close()
+		s.google.secrets.Close()
+		s.google.tokens.Close()
+	}
 	s.issuer.Close()
 	os.RemoveAll(s.dir)
 }

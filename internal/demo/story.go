@@ -1,7 +1,6 @@
 package demo
 
 import (
-	"bufio"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -13,9 +12,22 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 )
 
 func (s *stage) introduce() {
+	if s.google == nil {
+		s.say(`An LLM gateway for machine clients, on this machine, before a provider of yours.
+
+  identity provider   %s
+  gateway             %s
+  provider            %s
+  gpt-4-turbo         is its %s
+
+This provider %s, so no token is exchanged and no Secret Manager is read.
+`, s.issuer.URL, s.gateway.URL, s.upstream.url, printable(s.upstream.model), s.byCredential("", "takes the key in OPENAI_API_KEY", "is called without a credential (OPENAI_API_KEY is not set)"))
+		return
+	}
 	s.say(`An LLM gateway for machine clients, on this machine alone.
 
   identity provider   %s
@@ -23,7 +35,18 @@ func (s *stage) introduce() {
   Secret Manager      %s
   token endpoint      %s
   provider            %s
-`, s.issuer.URL, s.gateway.URL, s.secrets.URL, s.tokens.URL, s.model.URL)
+`, s.issuer.URL, s.gateway.URL, s.google.secrets.URL, s.google.tokens.URL, s.upstream.url)
+}
+
+// byCredential chooses by what the gateway presents upstream.
+func (s *stage) byCredential(accessToken, key, none string) string {
+	switch {
+	case s.google != nil:
+		return accessToken
+	case s.upstream.key != "":
+		return key
+	}
+	return none
 }
 
 const (
@@ -40,15 +63,19 @@ func (s *stage) play(ctx context.Context) error {
 		return fmt.Errorf("get a token: %w", err)
 	}
 
-	s.step("It asks gpt-4-turbo. The gateway verifies the token, asks its policies, gets an access token of its own, and streams the answer.")
+	s.step("It asks gpt-4-turbo. The gateway verifies the token, asks its policies, " +
+		s.byCredential("gets an access token of its own", "presents the provider's key", "leaves the client's token out") + ", and streams the answer.")
 	answer, err := s.call(ctx, "/v1/chat/completions", question, token)
 	if err != nil {
 		return err
 	}
-	s.client("%d %s", answer.status, words(answer.body))
+	s.client("%d %s", answer.status, answer.text())
 	record := s.operator(answer)
-	if err := expect(answer.status == 200 && words(answer.body) == "You said: enrich record 4711" && record.Decision == "allow" && slices.Equal(record.Policies, []string{"enrichment-uses-gpt-4-turbo"}),
-		"the call to be allowed and streamed"); err != nil {
+	if err := expect(record.Decision == "allow" && slices.Equal(record.Policies, []string{"enrichment-uses-gpt-4-turbo"}), "the call to be allowed"); err != nil {
+		return err
+	}
+	if err := expect(answer.status == 200 && s.isAnswer(words(answer.body), "You said: enrich record 4711") && answer.isWholeStream(),
+		"the answer of "+printable(s.upstream.model)+" to be streamed"); err != nil {
 		return err
 	}
 
@@ -78,18 +105,27 @@ func (s *stage) play(ctx context.Context) error {
 		return err
 	}
 
-	s.step("The second call finds everything warm: no key is fetched, no secret read, no token exchanged.")
+	if s.google != nil {
+		s.step("The second call finds everything warm: no key is fetched, no secret read, no token exchanged.")
+	} else {
+		s.step("The second call finds everything warm: the identity provider is not asked for its keys again.")
+	}
 	answer, err = s.call(ctx, "/v1/chat/completions", again, token)
 	if err != nil {
 		return err
 	}
-	s.client("%d %s", answer.status, words(answer.body))
+	s.client("%d %s", answer.status, answer.text())
 	record = s.operator(answer)
-	s.say("    in all: %d key fetch, %d secret read, %d token exchange", s.issuer.KeyFetches(), s.secrets.Reads("projects/demo/secrets/vertex-key"), s.tokens.Exchanges())
-	if err := expect(answer.status == 200 && record.Cache.ClientToken && record.Cache.UpstreamToken == "fresh", "the second call to be served from the caches"); err != nil {
+	if s.google != nil {
+		s.say("    in all: %d key fetch, %d secret read, %d token exchange", s.issuer.KeyFetches(), s.google.secrets.Reads(keyName), s.google.tokens.Exchanges())
+	} else {
+		s.say("    in all: %d key fetch", s.issuer.KeyFetches())
+	}
+	if err := expect(answer.status == 200 && s.isAnswer(words(answer.body), "You said: and record 4712") &&
+		record.Cache.ClientToken && record.Cache.UpstreamToken == s.byCredential("fresh", "fresh", ""), "the second call to be served from the caches"); err != nil {
 		return err
 	}
-	if err := expect(s.tokens.Exchanges() == 1 && s.issuer.KeyFetches() == 1, "one exchange and one key fetch in all"); err != nil {
+	if err := expect(s.issuer.KeyFetches() == 1 && (s.google == nil || s.google.tokens.Exchanges() == 1), "one exchange and one key fetch in all"); err != nil {
 		return err
 	}
 
@@ -168,6 +204,27 @@ func (s *stage) call(ctx context.Context, path, body, token string) (*answer, er
 	return &answer{resp.StatusCode, resp.Header, strings.TrimSpace(string(b))}, err
 }
 
+// text is the answer's words, or, of an error, the whole of it.
+func (a *answer) text() string {
+	if a.status == 200 {
+		return words(a.body)
+	}
+	return printable(a.body)
+}
+
+// isWholeStream reports whether the answer is a stream that wasn't cut: SDKs take a cut one for a short one.
+func (a *answer) isWholeStream() bool {
+	return strings.HasPrefix(a.header.Get("Content-Type"), "text/event-stream") && strings.HasSuffix(a.body, "[DONE]")
+}
+
+// isAnswer reports whether a model said that: the double echoes, a real one says what it will.
+func (s *stage) isAnswer(said, echo string) bool {
+	if s.google != nil {
+		return said == echo
+	}
+	return said != ""
+}
+
 // record is the part of an audit record that the story tells.
 type record struct {
 	RequestID string   `json:"request_id"`
@@ -199,8 +256,10 @@ func (s *stage) operator(a *answer) record {
 	if r.Decision != "" {
 		s.say("    operator: decision %s by %s", r.Decision, strings.Join(r.Policies, ", "))
 	}
-	if r.Input > 0 {
+	if r.Input > 0 && s.google != nil {
 		s.say("    operator: answered by %s, %d tokens in, %d out, %.5f USD, upstream token %s", r.Target, r.Input, r.Output, r.Cost, r.Cache.UpstreamToken)
+	} else if r.Input > 0 {
+		s.say("    operator: answered by %s, %d tokens in, %d out", printable(r.Target), r.Input, r.Output)
 	}
 	return r
 }
@@ -208,8 +267,8 @@ func (s *stage) operator(a *answer) record {
 // nothingLeaked checks that no record holds what must not be in one.
 func (s *stage) nothingLeaked(token string) error {
 	all := strings.Join(s.records.all(), "\n")
-	for what, secret := range map[string]string{"the client's token": token, "an access token": "ya29.", "the key": "PRIVATE KEY", "the prompt": "enrich record"} {
-		if strings.Contains(all, secret) {
+	for what, secret := range map[string]string{"the client's token": token, "an access token": "ya29.", "the key": "PRIVATE KEY", "the provider's key": s.upstream.key, "the prompt": "enrich record"} {
+		if secret != "" && strings.Contains(all, secret) {
 			return fmt.Errorf("%s stands in a record", what)
 		}
 	}
@@ -222,16 +281,25 @@ func words(body string) string {
 		Delta   struct{ Content string }
 		Message struct{ Content string }
 	}
+	parts := []string{body}
+	if !json.Valid([]byte(body)) {
+		parts = strings.Split(body, "\n")
+	}
 	var text strings.Builder
-	lines := bufio.NewScanner(strings.NewReader(body))
-	for lines.Scan() {
+	for _, part := range parts {
 		var chunk struct{ Choices []choice }
-		json.Unmarshal([]byte(strings.TrimPrefix(lines.Text(), "data: ")), &chunk)
+		json.Unmarshal([]byte(strings.TrimPrefix(part, "data:")), &chunk)
 		for _, c := range chunk.Choices {
 			text.WriteString(c.Delta.Content + c.Message.Content)
 		}
 	}
-	return strings.TrimSpace(text.String())
+	return printable(text.String())
+}
+
+// printable puts on one line what a provider wrote, and keeps its control characters from the
+// terminal.
+func printable(text string) string {
+	return strings.Join(strings.FieldsFunc(text, func(r rune) bool { return unicode.IsSpace(r) || !unicode.IsGraphic(r) }), " ")
 }
 
 func (s *stage) printCommands() {
