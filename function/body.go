@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -16,12 +17,21 @@ import (
 // 2 Mbit/s. Nobody else bounds it: the framework's server has no timeouts.
 const bodyTimeout = 2 * time.Minute
 
+const (
+	// firstRead is what a body gets before any of it came.
+	firstRead = 32 << 10
+	// large is the size from which one body is parsed at a time: strict parsing remembers every name,
+	// which may take ten times the body's size.
+	large = 1 << 20
+)
+
 // bodies reads requests' bodies and bounds what is held of them: each by max_body, all together by
 // max_buffered. 80 requests of 32 MiB would be 2.5 GiB.
 type bodies struct {
 	maxBody int64
 	most    int64
 	held    atomic.Int64
+	parsing sync.Mutex
 }
 
 func newBodies(s config.Server) *bodies {
@@ -52,18 +62,20 @@ func (b *bodies) read(w http.ResponseWriter, r *http.Request) (body []byte, rele
 		return true
 	}
 	// One byte more than is declared or allowed, so that the end is seen without growing.
-	size := r.ContentLength + 1
-	if r.ContentLength < 0 {
-		size = min(32<<10, b.maxBody+1)
+	most := b.maxBody + 1
+	if r.ContentLength >= 0 {
+		most = r.ContentLength + 1
 	}
+	// What a client merely declares is not held for it.
+	size := min(firstRead, most)
 	if !hold(size) {
 		return nil, release, overloaded()
 	}
 	body = make([]byte, 0, size)
 	limited := http.MaxBytesReader(w, r.Body, b.maxBody)
 	for {
-		if len(body) == cap(body) { // only without a Content-Length
-			grown := min(int64(cap(body))*2, b.maxBody+1)
+		if len(body) == cap(body) {
+			grown := min(int64(cap(body))*2, most)
 			if !hold(grown) {
 				return nil, release, overloaded()
 			}
@@ -85,10 +97,10 @@ func (b *bodies) read(w http.ResponseWriter, r *http.Request) (body []byte, rele
 }
 
 func readError(err error) error {
-	var large *http.MaxBytesError
+	var beyond *http.MaxBytesError
 	switch {
-	case errors.As(err, &large):
-		return tooLarge(large.Limit)
+	case errors.As(err, &beyond):
+		return tooLarge(beyond.Limit)
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return apierror.New(apierror.RequestTimeout, "the body took longer than %s to arrive", bodyTimeout).Because(err)
 	}

@@ -1,7 +1,10 @@
 package function_test
 
 import (
+	"bufio"
+	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -43,7 +46,7 @@ func TestMaxBodyIsTheLargestThatIsTaken(t *testing.T) {
 	}
 }
 
-// Bodies are held until the upstream has begun to answer.
+// Bodies are held until their answers are complete: a retry may need them, and the transport keeps them.
 func TestMaxBufferedBoundsAllBodiesTogether(t *testing.T) {
 	answer, arrived := make(chan struct{}), make(chan struct{})
 	s := open(t, setting{
@@ -103,4 +106,23 @@ func TestABodyMayComeInManyPieces(t *testing.T) {
 	if got := s.first.Received()[0].Body; got != strings.Replace(hello, "gpt-4-turbo", "gpt-4-turbo-2024-04-09", 1) {
 		t.Errorf("the upstream got %s", got)
 	}
+}
+
+// Six one-byte bodies that declared 32 MiB each would else lock out everybody for two minutes.
+func TestWhatIsOnlyDeclaredIsNotHeld(t *testing.T) {
+	s := open(t, setting{})
+	token := s.issuer.Token("pipeline")
+	for range 8 {
+		c, err := net.Dial("tcp", strings.TrimPrefix(s.URL, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		fmt.Fprintf(c, "POST %s HTTP/1.1\r\nHost: gateway\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\nExpect: 100-continue\r\n\r\n", chatPath, token, 32<<20)
+		line, err := bufio.NewReader(c).ReadString('\n') // the gateway has begun to read
+		if err != nil || !strings.Contains(line, "100 Continue") {
+			t.Fatalf("%q %v", line, err)
+		}
+	}
+	s.want(s.chat("pipeline", hello), 200, "")
 }

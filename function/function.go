@@ -40,11 +40,11 @@ func New(c *config.Config) (http.Handler, error) { return Build(c, os.Stderr) }
 
 // Build is New with another place for the records.
 func Build(c *config.Config, records io.Writer) (http.Handler, error) {
-	policies, issuers, faults := read(c)
+	log := audit.NewLogger(records)
+	policies, issuers, faults := read(c, log)
 	if len(faults) > 0 {
 		return nil, faults.Sort()
 	}
-	log := audit.NewLogger(records)
 	return &gateway{
 		config:   c,
 		log:      log,
@@ -63,14 +63,14 @@ func Load(file string) (http.Handler, error) {
 	if len(faults) == 0 {
 		return New(c)
 	}
-	_, _, further := read(c)
+	_, _, further := read(c, audit.NewLogger(os.Stderr))
 	return nil, append(faults, further...).Sort()
 }
 
 // read reads the files that c refers to.
-func read(c *config.Config) (*policy.Policies, *issuer.Issuers, config.Faults) {
+func read(c *config.Config, log *slog.Logger) (*policy.Policies, *issuer.Issuers, config.Faults) {
 	policies, faults := policy.Load(c)
-	issuers, err := issuer.New(c.Issuers)
+	issuers, err := issuer.New(c.Issuers, log)
 	if further, ok := errors.AsType[config.Faults](err); ok {
 		faults = append(faults, further...)
 	} else if err != nil {
@@ -83,7 +83,7 @@ func read(c *config.Config) (*policy.Policies, *issuer.Issuers, config.Faults) {
 // nothing of the configuration.
 func Check(file string) (warnings []string, err error) {
 	c, faults := config.Load(file)
-	policies, _, further := read(c)
+	policies, _, further := read(c, audit.NewLogger(os.Stderr))
 	if faults = append(faults, further...).Sort(); len(faults) > 0 {
 		return nil, faults
 	}

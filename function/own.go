@@ -63,6 +63,9 @@ func (x *exchange) whoami() error {
 	if x.r.Method != http.MethodGet {
 		return apierror.WrongMethod(http.MethodGet)
 	}
+	if x.r.Body != http.NoBody {
+		return unwantedBody()
+	}
 	x.record.Operation = "whoami"
 	x.reply(struct {
 		Issuer   string            `json:"issuer"`
@@ -74,6 +77,10 @@ func (x *exchange) whoami() error {
 		Models   []string          `json:"models"`
 	}{x.who.Issuer, x.who.Subject, x.who.ClientID, array(x.who.Groups), array(x.who.Scopes), x.who.Claims, array(x.policies.Models(x.who, time.Now()))})
 	return nil
+}
+
+func unwantedBody() error {
+	return apierror.New(apierror.InvalidRequest, "this operation takes no body; send none")
 }
 
 // model is platform.openai.com/docs/api-reference/models/object. What stands behind a name is the

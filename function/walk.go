@@ -119,6 +119,9 @@ func (x *exchange) read() error {
 	}
 	x.record.Operation = string(route.Name)
 	if route.IsList() {
+		if x.r.Body != http.NoBody {
+			return unwantedBody()
+		}
 		return x.list(route)
 	}
 	if x.r.Body != http.NoBody {
@@ -132,6 +135,10 @@ func (x *exchange) read() error {
 		return err
 	}
 	x.record.BytesIn = int64(len(body))
+	if len(body) > large {
+		x.bodies.parsing.Lock()
+		defer x.bodies.parsing.Unlock()
+	}
 	x.request, err = operation.Read(route, body)
 	if err != nil {
 		return err
@@ -188,7 +195,6 @@ func (x *exchange) sendAndRelay() error {
 			return err
 		}
 	}
-	x.release() // the upstream has the body
 	x.answered = true
 	outcome := answer.Copy(x.ctx, x.w)
 	x.note(outcome)
@@ -204,6 +210,7 @@ func (x *exchange) send(ours token.Token) (*relay.Answer, error) {
 		ContentType: x.call.ContentType,
 		Present:     func(h http.Header) { x.call.Present(h, ours.Value) },
 		HidesUsage:  x.call.HidesUsage,
+		ReadsUsage:  x.request.Group == operation.Inference,
 		Effects:     x.request.Effects,
 		Dialect:     x.request.Dialect,
 	})

@@ -40,11 +40,24 @@ func (d *decoder) fault(n *yaml.Node, path, format string, args ...any) {
 		return
 	}
 	f := Fault{File: d.file, Path: path, Message: fmt.Sprintf(format, args...)}
+	if strings.HasPrefix(path, "credentials") {
+		f.Path, f.Message = credentialPath.FindString(path), quoted.ReplaceAllString(f.Message, "(not shown)")
+		if f.Path != path {
+			f.Message = "a key in it " + f.Message
+		}
+	}
 	if n != nil {
 		f.Line, f.Column = n.Line, n.Column
 	}
 	d.faults = append(d.faults, f)
 }
+
+// Somebody will write a key where its source belongs, and faults are logged: of what stands under
+// credentials, neither a value nor an unknown key is repeated.
+var (
+	quoted         = regexp.MustCompile(`"(?:[^"\\]|\\.)*"`)
+	credentialPath = regexp.MustCompile(`^credentials(\.[A-Za-z0-9_-]{1,64}|\["[^"]{1,64}"\])?((\.(service_account_key|google_default|api_key|from|scopes|impersonate|secret_manager|file|env)\b)|\[[0-9]+\])*`)
+)
 
 // decode stores n in v. A null is the same as no value.
 func (d *decoder) decode(n *yaml.Node, path string, v reflect.Value) {

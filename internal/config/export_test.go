@@ -10,6 +10,7 @@ var (
 	WebURL         = webURL.String()
 	ClaimPathForm  = claimPath.String()
 	SecretVersion  = secretVersion.String()
+	Variable       = variable.String()
 	Scope          = scope.String()
 	ServiceAccount = serviceAccount.String()
 	Project        = project.String()

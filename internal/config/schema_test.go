@@ -125,8 +125,8 @@ var rules = map[string]schema{
 	"APIKey":                    {Required: []string{"from"}},
 	"Source":                    {MinProperties: 1, MaxProperties: 1},
 	"Source.SecretManager":      {Pattern: config.SecretVersion},
+	"Source.Env":                {Pattern: config.Variable},
 	"Source.File":               *something,
-	"Source.Env":                *something,
 	"Upstream": {Required: []string{"kind"}, AllOf: []schema{
 		{
 			If: ofKind(config.OpenAI),

@@ -22,6 +22,7 @@ var (
 	webURL = regexp.MustCompile(`^https?://`)
 	// claimPath is a name that begins with no slash, or a JSON Pointer (RFC 6901 section 3).
 	claimPath     = regexp.MustCompile(`^([^/]|/([^~]|~[01])*$)`)
+	variable      = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 	secretVersion = regexp.MustCompile(`^projects/[^/]+/secrets/[A-Za-z0-9_-]+/versions/[A-Za-z0-9_-]+$`)
 	// scope is one scope-token of RFC 6749 section 3.3.
 	scope = regexp.MustCompile(`^[\x21\x23-\x5B\x5D-\x7E]+$`)
@@ -228,6 +229,9 @@ func (v *validator) source(path string, s Source) {
 	v.exactlyOne(path, given{"secret_manager", s.SecretManager != ""}, given{"file", s.File != ""}, given{"env", s.Env != ""})
 	if s.SecretManager != "" && !secretVersion.MatchString(s.SecretManager) {
 		v.report(path+".secret_manager", "%q is not a secret version; write projects/PROJECT/secrets/NAME/versions/latest", s.SecretManager)
+	}
+	if s.Env != "" && !variable.MatchString(s.Env) {
+		v.report(path+".env", "%q is not the name of an environment variable; write one, not its value", s.Env)
 	}
 }
 

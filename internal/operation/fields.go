@@ -21,6 +21,7 @@ const (
 	streamFlag
 	maxOutputTokens
 	includeUsage
+	undecidable
 	// purpose says what a file is for: one for a batch is read.
 	purpose
 	batchFile
@@ -31,14 +32,16 @@ const (
 )
 
 // fields builds a tree from paths such as "tools/*/model".
-func fields(paths map[string]role) *Fields {
+func fields(of ...map[string]role) *Fields {
 	root := &Fields{}
-	for path, r := range paths {
-		at := root
-		for name := range strings.SplitSeq(path, "/") {
-			at = at.child(name)
+	for _, paths := range of {
+		for path, r := range paths {
+			at := root
+			for name := range strings.SplitSeq(path, "/") {
+				at = at.child(name)
+			}
+			at.role = r
 		}
-		at.role = r
 	}
 	return root
 }
@@ -60,35 +63,47 @@ func (f *Fields) child(name string) *Fields {
 }
 
 // The model stands at "model" everywhere (platform.openai.com/docs/api-reference). Other fields that
-// name one are decided too.
+// name one are decided too: a tool's model is OpenAI's (image_generation); models, fallbacks and plugins
+// are those of servers in front of several providers, which an upstream of kind openai may be
+// (openrouter.ai/docs/features/model-routing, docs.litellm.ai/docs/proxy/client_side_fallbacks). What
+// chooses a model or a provider by other means than its name can't be decided, and is refused.
 var (
-	modelFields = fields(map[string]role{"model": modelName, "stream": streamFlag})
+	inference = map[string]role{
+		"model":                                modelName,
+		"models/*":                             modelName,
+		"fallbacks/*":                          modelName,
+		"fallbacks/*/model":                    modelName,
+		"plugins/*/model":                      modelName,
+		"plugins/*/models/*":                   modelName,
+		"plugins/*/analysis_models/*":          modelName,
+		"tools/*/model":                        modelName,
+		"tools/*/parameters/model":             modelName,
+		"tools/*/parameters/analysis_models/*": modelName,
+		"stream":                               streamFlag,
 
-	completionFields = fields(map[string]role{
-		"model":                        modelName,
-		"stream":                       streamFlag,
+		"context_window_fallbacks": undecidable,
+		"content_policy_fallbacks": undecidable,
+		"preset":                   undecidable,
+		"model_list":               undecidable,
+		"user_config":              undecidable,
+		"api_base":                 undecidable,
+		"base_url":                 undecidable,
+	}
+
+	modelFields      = fields(inference)
+	completionFields = fields(inference, map[string]role{
 		"stream_options/include_usage": includeUsage,
 		"max_tokens":                   maxOutputTokens,
 	})
-
-	// models is OpenRouter's list of fallbacks.
-	chatFields = fields(map[string]role{
-		"model":                        modelName,
-		"models/*":                     modelName,
-		"tools/*/model":                modelName,
-		"stream":                       streamFlag,
+	chatFields = fields(inference, map[string]role{
 		"stream_options/include_usage": includeUsage,
 		"max_tokens":                   maxOutputTokens,
 		"max_completion_tokens":        maxOutputTokens,
 	})
+	// A stream's last event tells the usage unasked.
+	responseFields = fields(inference, map[string]role{"max_output_tokens": maxOutputTokens})
 
-	// A tool's model: image_generation. A stream's last event tells the usage unasked.
-	responseFields = fields(map[string]role{
-		"model":             modelName,
-		"tools/*/model":     modelName,
-		"stream":            streamFlag,
-		"max_output_tokens": maxOutputTokens,
-	})
+	formFields = fields(map[string]role{"model": modelName, "stream": streamFlag})
 
 	// A reinforcement job's graders are models that are called for every sample.
 	fineTuningFields = fields(map[string]role{

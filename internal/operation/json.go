@@ -13,6 +13,9 @@ import (
 	"llmgateway.dev/gateway/internal/apierror"
 )
 
+// maxFurther bounds what one short body can make the gateway decide on, and replace.
+const maxFurther = 32
+
 // parser reads one JSON object, in one walk, for what the gateway acts on.
 type parser struct {
 	dec *jsontext.Decoder
@@ -78,7 +81,9 @@ func (p *parser) walk(f *Fields, path string) error {
 	switch {
 	case kind == 0, f == nil: // what is invalid says so when it is read
 		return p.skip()
-	case f.role != inner:
+	case f.role == undecidable:
+		return apierror.New(apierror.InvalidRequest, "%s chooses a model or a provider where it can't be decided on; remove it", path).At(path)
+	case f.role != inner && !(kind == '{' && f.members != nil): // a fallback is a name, or an object with one
 		return p.leaf(f.role, path, kind)
 	case kind == 'n': // null is the same as no value
 		err := p.skip()
@@ -182,9 +187,12 @@ func (p *parser) leaf(r role, path string, kind jsontext.Kind) error {
 		ref := ModelRef{Name: name, start: start, end: end}
 		if path == "model" {
 			p.model = &ref
-		} else {
-			p.further = append(p.further, ref)
+			return nil
 		}
+		if len(p.further) == maxFurther {
+			return apierror.New(apierror.InvalidRequest, "the body names more than %d models beside its own; name fewer", maxFurther).At(path)
+		}
+		p.further = append(p.further, ref)
 	case streamFlag:
 		p.stream, err = boolean(kind, path)
 	case includeUsage:

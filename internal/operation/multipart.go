@@ -109,8 +109,12 @@ func (r *Request) readParts() error {
 
 func (r *Request) bytes(e extent) []byte { return r.body[e.start:e.end] }
 
-// maxPartHeader bounds one part's header.
-const maxPartHeader = 8 << 10
+const (
+	// maxPartHeader bounds one part's header.
+	maxPartHeader = 8 << 10
+	// maxParts bounds a form: an image edit has some twenty.
+	maxParts = 1000
+)
 
 // parts cuts a form (RFC 2046 section 5.1.1) where every reader cuts it: nothing stands before the
 // first boundary or after the last, lines end in CRLF, and the boundary occurs nowhere else.
@@ -139,6 +143,9 @@ func (r *Request) parts() ([]part, error) {
 			return nil, badForm("it is cut short, or its boundary stands within a part")
 		}
 		value.end = value.start + n - 2
+		if len(parts) == maxParts {
+			return nil, apierror.New(apierror.InvalidRequest, "the form has more than %d parts; send fewer", maxParts)
+		}
 		p, err := readPart(string(head), value)
 		if err != nil {
 			return nil, err

@@ -47,8 +47,8 @@ type Operation struct {
 	Body  Body
 	// Fields are the body's fields that are acted on; all others pass as they are.
 	Fields *Fields
-	// Query names the query parameters that are passed on; any other is refused. Those that end in []
-	// may be repeated.
+	// Query names the query parameters that are passed on; any other is refused, and so is one that
+	// comes twice. Those that end in [] are lists or maps: include[]=a&include[]=b, metadata[key]=value.
 	Query []string
 	// Effects says that a call may change something upstream even when its answer is lost, so that
 	// it is sent again only where it can't have: after a 401.
@@ -83,12 +83,12 @@ var table = []*Operation{
 	{Name: "moderations.create", Method: "POST", Path: "/v1/moderations", Group: Inference, Body: JSON, Fields: modelFields},
 
 	{Name: "images.generate", Method: "POST", Path: "/v1/images/generations", Group: Inference, Body: JSON, Fields: modelFields},
-	{Name: "images.edit", Method: "POST", Path: "/v1/images/edits", Group: Inference, Body: Multipart, Fields: modelFields},
-	{Name: "images.create_variation", Method: "POST", Path: "/v1/images/variations", Group: Inference, Body: Multipart, Fields: modelFields},
+	{Name: "images.edit", Method: "POST", Path: "/v1/images/edits", Group: Inference, Body: Multipart, Fields: formFields},
+	{Name: "images.create_variation", Method: "POST", Path: "/v1/images/variations", Group: Inference, Body: Multipart, Fields: formFields},
 
 	{Name: "audio.speech.create", Method: "POST", Path: "/v1/audio/speech", Group: Inference, Body: JSON, Fields: modelFields},
-	{Name: "audio.transcriptions.create", Method: "POST", Path: "/v1/audio/transcriptions", Group: Inference, Body: Multipart, Fields: modelFields},
-	{Name: "audio.translations.create", Method: "POST", Path: "/v1/audio/translations", Group: Inference, Body: Multipart, Fields: modelFields},
+	{Name: "audio.transcriptions.create", Method: "POST", Path: "/v1/audio/transcriptions", Group: Inference, Body: Multipart, Fields: formFields},
+	{Name: "audio.translations.create", Method: "POST", Path: "/v1/audio/translations", Group: Inference, Body: Multipart, Fields: formFields},
 
 	// A response is stored, and may be made in the background: both are effects.
 	{Name: "responses.create", Method: "POST", Path: "/v1/responses", Group: Inference, Body: JSON, Fields: responseFields, Effects: true},
@@ -115,7 +115,7 @@ var table = []*Operation{
 	{Name: "batches.cancel", Method: "POST", Path: "/v1/batches/{id}/cancel", Group: Batches, Effects: true},
 
 	{Name: "fine_tuning.jobs.create", Method: "POST", Path: "/v1/fine_tuning/jobs", Group: FineTuning, Body: JSON, Fields: fineTuningFields, Effects: true},
-	{Name: "fine_tuning.jobs.list", Method: "GET", Path: "/v1/fine_tuning/jobs", Group: FineTuning, Query: append([]string{"metadata"}, paging...)},
+	{Name: "fine_tuning.jobs.list", Method: "GET", Path: "/v1/fine_tuning/jobs", Group: FineTuning, Query: append([]string{"metadata[]"}, paging...)},
 	{Name: "fine_tuning.jobs.retrieve", Method: "GET", Path: "/v1/fine_tuning/jobs/{id}", Group: FineTuning},
 	{Name: "fine_tuning.jobs.cancel", Method: "POST", Path: "/v1/fine_tuning/jobs/{id}/cancel", Group: FineTuning, Effects: true},
 	{Name: "fine_tuning.jobs.pause", Method: "POST", Path: "/v1/fine_tuning/jobs/{id}/pause", Group: FineTuning, Effects: true},
@@ -222,12 +222,12 @@ func (r *Route) readQuery(u *url.URL) error {
 		return apierror.New(apierror.InvalidRequest, "the query string is malformed; percent-encode it and separate parameters by an ampersand")
 	}
 	for name, values := range query {
-		base, _, _ := strings.Cut(name, "[") // metadata[team]=… filters by one key
-		switch {
-		case slices.Contains(r.Operation.Query, base+"[]"): // a list: include[]=a&include[]=b
-		case !slices.Contains(r.Operation.Query, base):
+		base, _, _ := strings.Cut(name, "[")
+		several := slices.Contains(r.Operation.Query, base+"[]")
+		if !several && !slices.Contains(r.Operation.Query, name) {
 			return apierror.New(apierror.InvalidRequest, "this operation takes no such query parameter; remove it")
-		case len(values) > 1:
+		}
+		if len(values) > 1 && !(several && name == base+"[]") {
 			return apierror.New(apierror.InvalidRequest, "the query parameter %s is given twice; keep one", base).At(base)
 		}
 	}

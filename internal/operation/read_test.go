@@ -89,6 +89,11 @@ func TestAmbiguousBodiesAreRefused(t *testing.T) {
 		"stream_options twice":     `{"model":"a","stream_options":{},"stream_options":{}}`,
 		"Stream_Options":           `{"model":"a","Stream_Options":{}}`,
 		"Include_usage":            `{"model":"a","stream_options":{"Include_usage":true}}`,
+		"models beyond number":     `{"model":"a","models":[` + strings.Repeat(`"b",`, 40) + `"b"]}`,
+		"fallbacks a string":       `{"model":"a","fallbacks":"b"}`,
+		"a preset":                 `{"model":"a","preset":"b"}`,
+		"another address":          `{"model":"a","api_base":"https://example.com"}`,
+		"fallbacks by model":       `{"model":"a","context_window_fallbacks":[{"a":["b"]}]}`,
 		"control character inside": "{\"model\":\"a\nb\"}",
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -122,8 +127,8 @@ func TestBodyBytesAreKeptButForTheSplices(t *testing.T) {
 		{"null options", `{"stream_options":null,"model":"a","stream":true}`, nil, true, `{"stream_options":{"include_usage":true},"model":"a","stream":true}`},
 		{"usage declined", `{"stream_options":{"y":[],"include_usage": false},"model":"a","stream":true}`, nil, true, `{"stream_options":{"y":[],"include_usage": true},"model":"a","stream":true}`},
 		{"usage asked for by the client", `{"stream_options":{"include_usage":true},"model":"a","stream":true}`, nil, true, `{"stream_options":{"include_usage":true},"model":"a","stream":true}`},
-		{"every model, wherever it stands", `{"models":["b","a"],"model":"a","tools":[{"type":"t","model":"b"},{"parameters":{"model":1}}]}`, map[string]string{"a": "A", "b": "BB"}, true,
-			`{"models":["BB","A"],"model":"A","tools":[{"type":"t","model":"BB"},{"parameters":{"model":1}}]}`},
+		{"every model, wherever it stands", `{"models":["b","a"],"model":"a","tools":[{"type":"t","model":"b"},{"parameters":{"properties":{"model":1}}}]}`, map[string]string{"a": "A", "b": "BB"}, true,
+			`{"models":["BB","A"],"model":"A","tools":[{"type":"t","model":"BB"},{"parameters":{"properties":{"model":1}}}]}`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			req, err := operation.Read(route(t, "POST", chat), []byte(tt.body))
@@ -142,6 +147,26 @@ func TestBodyBytesAreKeptButForTheSplices(t *testing.T) {
 				t.Errorf("got  %s\nwant %s", got, tt.want)
 			}
 		})
+	}
+}
+
+// A field of a server in front of several providers names a model as much as model does, whatever
+// the operation.
+func TestEveryFieldThatNamesAModelIsFound(t *testing.T) {
+	for _, target := range []string{chat, "/v1/completions", "/v1/embeddings", "/v1/responses", "/v1/moderations", "/v1/images/generations", "/v1/audio/speech"} {
+		for field, count := range map[string]int{
+			`"models":["x","y"]`:                              2,
+			`"fallbacks":["x",{"model":"y","temperature":1}]`: 2,
+			`"plugins":[{"id":"fusion","model":"x","models":["y"],"analysis_models":["z"]}]`:                              3,
+			`"tools":[{"type":"image_generation","model":"x"}]`:                                                           1,
+			`"tools":[{"type":"openrouter:fusion","parameters":{"model":"x","analysis_models":["y"]}}]`:                   2,
+			`"tools":[{"type":"function","name":"f","parameters":{"type":"object","properties":{"model":{"type":"x"}}}}]`: 0,
+		} {
+			req, err := operation.Read(route(t, "POST", target), []byte(`{"model":"m",`+field+`}`))
+			if err != nil || len(req.Models) != count+1 {
+				t.Errorf("%s %s: %+v, %v", target, field, req, err)
+			}
+		}
 	}
 }
 
@@ -184,6 +209,7 @@ func TestMatch(t *testing.T) {
 		{"GET", "/v1/fine_tuning/jobs?limit=2&after=ftjob-1", "fine_tuning.jobs.list", "/v1/fine_tuning/jobs", "after=ftjob-1&limit=2"},
 		{"GET", "/v1/fine_tuning/jobs?metadata%5Bteam%5D=a%26b", "fine_tuning.jobs.list", "/v1/fine_tuning/jobs", "metadata%5Bteam%5D=a%26b"},
 		{"GET", "/v1/fine_tuning/jobs/ftjob-1", "fine_tuning.jobs.retrieve", "/v1/fine_tuning/jobs/ftjob-1", ""},
+		{"GET", "/v1/responses/resp_1?include%5B%5D=a&include%5B%5D=b", "responses.retrieve", "/v1/responses/resp_1", "include%5B%5D=a&include%5B%5D=b"},
 		{"POST", "/v1/fine_tuning/jobs/ftjob-1/cancel", "fine_tuning.jobs.cancel", "/v1/fine_tuning/jobs/ftjob-1/cancel", ""},
 		{"GET", "/v1/fine_tuning/jobs/ftjob-1/events", "fine_tuning.jobs.list_events", "/v1/fine_tuning/jobs/ftjob-1/events", ""},
 		{"GET", "/v1/fine_tuning/jobs/ftjob-1/checkpoints", "fine_tuning.jobs.checkpoints.list", "/v1/fine_tuning/jobs/ftjob-1/checkpoints", ""},
@@ -225,6 +251,8 @@ func TestWhatIsNotInTheTableIsRefused(t *testing.T) {
 		{"GET", "/v1/fine_tuning/jobs?limit=1&limit=2", apierror.InvalidRequest},
 		{"GET", "/v1/fine_tuning/jobs?limit=1;after=2", apierror.InvalidRequest},
 		{"GET", "/v1/fine_tuning/jobs?%zz", apierror.InvalidRequest},
+		{"GET", "/v1/fine_tuning/jobs?after=a&after%5B0%5D=b", apierror.InvalidRequest},
+		{"GET", "/v1/fine_tuning/jobs?metadata%5Ba%5D=1&metadata%5Ba%5D=2", apierror.InvalidRequest},
 	} {
 		_, err := operation.Match(httptest.NewRequest(tt.method, tt.target, nil))
 		if kind(err) != tt.want {

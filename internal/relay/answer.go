@@ -40,6 +40,8 @@ var buffers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, 32<<10
 // off, the client's connection is unusable after.
 func (a *Answer) Copy(ctx context.Context, w http.ResponseWriter) *Outcome {
 	defer a.Body.Close()
+	// A client that stopped reading blocks a write that no context reaches.
+	defer context.AfterFunc(ctx, func() { http.NewResponseController(w).SetWriteDeadline(time.Now().Add(time.Second)) })()
 	o := &Outcome{Status: a.StatusCode, UpstreamRequestID: a.Header.Get("X-Request-Id")}
 	copyHeader(w.Header(), a.Header)
 
@@ -48,6 +50,9 @@ func (a *Answer) Copy(ctx context.Context, w http.ResponseWriter) *Outcome {
 	stream := media == "text/event-stream" && readable
 	if !stream && a.ContentLength >= 0 {
 		w.Header().Set("Content-Length", strconv.FormatInt(a.ContentLength, 10))
+	}
+	if w.Header()["Content-Type"] == nil {
+		w.Header()["Content-Type"] = nil // or net/http would guess one
 	}
 	w.WriteHeader(a.StatusCode)
 
@@ -60,11 +65,14 @@ func (a *Answer) Copy(ctx context.Context, w http.ResponseWriter) *Outcome {
 	switch {
 	case stream:
 		err = a.copyEvents(out, r)
-	case media == "application/json" && readable && a.StatusCode < 300:
+	case media == "application/json" && readable && a.StatusCode < 300 && a.call.ReadsUsage:
 		// The reader of usage pulls the answer through; what it leaves is copied plainly.
-		readSummary(io.TeeReader(r, out), o)
+		cut := readSummary(io.TeeReader(r, out), o)
 		if err = out.err; err == nil {
 			_, err = io.Copy(out, r)
+		}
+		if err == nil && cut && a.endsByClosing() {
+			err = io.ErrUnexpectedEOF // nothing but its own end tells such an answer from a cut one
 		}
 	default:
 		_, err = io.Copy(out, r)
@@ -124,7 +132,7 @@ func (a *Answer) broken(ctx context.Context, out *writer, err error) error {
 	case errors.As(err, &left):
 		return context.Canceled
 	}
-	return apierror.New(apierror.UpstreamError, "the upstream broke off its answer; what came is incomplete").Because(err)
+	return apierror.New(apierror.UpstreamError, "the upstream broke off its answer; what came is incomplete").Because(cause(err))
 }
 
 // abort makes the end visible. functions-framework-go recovers every panic, http.ErrAbortHandler

@@ -11,6 +11,7 @@ package relay
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -55,6 +56,8 @@ type Call struct {
 	Present func(http.Header)
 	// HidesUsage says that the body asked for a stream's usage on the gateway's behalf.
 	HidesUsage bool
+	// ReadsUsage says that the answer may tell a usage: that of inference.
+	ReadsUsage bool
 	// Effects says that the call may have its effect even when its answer is lost: it is not sent again
 	// over another connection.
 	Effects bool
@@ -94,9 +97,9 @@ func (r *Relay) Send(ctx context.Context, client *http.Request, call *Call) (*An
 		resp.Body.Close()
 		return nil, apierror.New(apierror.UpstreamError, "the upstream answered with a redirect, which is not followed; its base_url may be wrong").
 			Because(fmt.Errorf("status %d", resp.StatusCode))
-	case resp.StatusCode < 200:
+	case resp.StatusCode < 200, resp.StatusCode > 599, resp.StatusCode == http.StatusProxyAuthRequired:
 		resp.Body.Close()
-		return nil, apierror.New(apierror.UpstreamError, "the upstream wanted to switch protocols, which is refused").
+		return nil, apierror.New(apierror.UpstreamError, "the upstream answered with a status that no API has; its base_url may be wrong").
 			Because(fmt.Errorf("status %d", resp.StatusCode))
 	}
 	return &Answer{Response: resp, call: call}, nil
@@ -117,15 +120,36 @@ func setBody(req *http.Request, parts [][]byte) {
 	req.Body, _ = req.GetBody()
 }
 
-// sendError classifies what kept the head of an answer from coming. The transport's errors name the
-// address, never a header.
+// sendError classifies what kept the head of an answer from coming.
 func sendError(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
 	var timeout net.Error
 	if errors.As(err, &timeout) && timeout.Timeout() {
-		return apierror.New(apierror.UpstreamTimeout, "the upstream did not answer in time; try again, or ask for less").Because(err)
+		return apierror.New(apierror.UpstreamTimeout, "the upstream did not answer in time; try again, or ask for less").Because(cause(err))
 	}
-	return apierror.New(apierror.UpstreamError, "the upstream could not be reached; try again").Because(err)
+	return apierror.New(apierror.UpstreamError, "the upstream could not be reached, or its answer is not HTTP; try again").Because(cause(err))
+}
+
+// cause is what the operator may read of an error. net/http quotes malformed heads and trailers,
+// in which an upstream may have echoed our credential or a completion: only the errors of connections
+// and certificates are known to hold neither.
+func cause(err error) error {
+	var (
+		dial        *net.OpError
+		timeout     net.Error
+		certificate *tls.CertificateVerificationError
+		alert       tls.AlertError
+		record      tls.RecordHeaderError
+	)
+	switch {
+	case errors.As(err, &dial), errors.As(err, &certificate), errors.As(err, &alert), errors.As(err, &timeout) && timeout.Timeout():
+		return err
+	case errors.As(err, &record):
+		return errors.New("the upstream does not speak TLS")
+	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
+		return errors.New("the connection ended early")
+	}
+	return fmt.Errorf("the upstream's answer is malformed (%T)", err)
 }

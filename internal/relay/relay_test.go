@@ -33,6 +33,7 @@ type gateway struct {
 
 func newGateway(t *testing.T, upstream string, call relay.Call) *gateway {
 	t.Helper()
+	call.ReadsUsage = true
 	rl := relay.New(config.Server{UpstreamHeaderTimeout: 300 * time.Millisecond})
 	g := &gateway{outcomes: make(chan *relay.Outcome, 10), errs: make(chan error, 10)}
 	g.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -238,6 +239,7 @@ func TestAnUpstreamThatDiesLooksBrokenToTheClient(t *testing.T) {
 		{"JSON, shorter than its length", fmt.Sprintf(head, "application/json", "Content-Length: 100\r\n") + `{"model":"m"`, false},
 		{"JSON, one byte short", fmt.Sprintf(head, "application/json", "Content-Length: 3\r\n") + `{}`, false},
 		{"chunked JSON", fmt.Sprintf(head, "application/json", "Transfer-Encoding: chunked\r\n") + chunked(`{"model":"m"}`), false},
+		{"JSON ended by closing, cut", fmt.Sprintf(head, "application/json", "Connection: close\r\n") + `{"model":"m","choices":[{"me`, false},
 		{"audio", fmt.Sprintf(head, "audio/mpeg", "Transfer-Encoding: chunked\r\n") + chunked("abc"), false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -328,6 +330,11 @@ func TestWhatIsNoAnswer(t *testing.T) {
 			http.Redirect(w, r, "http://127.0.0.1:1/", http.StatusTemporaryRedirect)
 		}), apierror.UpstreamError},
 		{"switches protocols", raw(t, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"), apierror.UpstreamError},
+		{"status 999", raw(t, "HTTP/1.1 999 Odd\r\nContent-Length: 0\r\n\r\n"), apierror.UpstreamError},
+		{"wants a proxy's password", raw(t, "HTTP/1.1 407 Proxy\r\nContent-Length: 0\r\n\r\n"), apierror.UpstreamError},
+		{"echoes our credential as a status", raw(t, "HTTP/1.1 Bearer ours\r\n\r\n"), apierror.UpstreamError},
+		{"echoes it as a header", raw(t, "HTTP/1.1 200 OK\r\nBearer ours\r\n\r\n"), apierror.UpstreamError},
+		{"echoes it as a length", raw(t, "HTTP/1.1 200 OK\r\nContent-Length: ours\r\n\r\n"), apierror.UpstreamError},
 		{"a head of 1 MiB", raw(t, "HTTP/1.1 200 OK\r\nX: "+strings.Repeat("x", 1<<20)+"\r\n\r\n"), apierror.UpstreamError},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -497,6 +504,56 @@ func TestOtherAnswersPassAsTheyAre(t *testing.T) {
 				t.Errorf("%+v", o)
 			}
 		})
+	}
+}
+
+func TestALargeEventOfManyLinesIsReadInLinearTime(t *testing.T) {
+	event := strings.Repeat("data:x\n", 140_000) + "\n" // just under 1 MiB; a copy a line took 20 s
+	g := newGateway(t, serve(t, sse(event+end)), relay.Call{})
+	if _, body, err := get(t, g.URL); err != nil || body != event+end {
+		t.Errorf("%v, %d bytes", err, len(body))
+	}
+}
+
+func TestAnAnswerWithoutATypeGetsNone(t *testing.T) {
+	g := newGateway(t, raw(t, "HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\n<script></script>"[:len("HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\n")+15]), relay.Call{})
+	if resp, _, err := get(t, g.URL); err != nil || resp.Header["Content-Type"] != nil {
+		t.Errorf("%v %v", resp.Header, err)
+	}
+}
+
+// No context reaches a write that a client's full window blocks.
+func TestAClientThatDoesNotReadIsLeftAtTheEndOfTheRequest(t *testing.T) {
+	rl := relay.New(config.Server{UpstreamHeaderTimeout: time.Minute})
+	url := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "audio/mpeg")
+		for r.Context().Err() == nil {
+			w.Write(make([]byte, 1<<20))
+		}
+	})
+	outcome := make(chan *relay.Outcome, 1)
+	gateway := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeoutCause(r.Context(), 100*time.Millisecond, apierror.New(apierror.UpstreamTimeout, "too long"))
+		defer cancel()
+		answer, err := rl.Send(ctx, r, &relay.Call{Method: "GET", URL: url, Present: func(http.Header) {}})
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		outcome <- answer.Copy(ctx, w)
+	})
+	resp, err := http.Get(gateway)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	select {
+	case o := <-outcome:
+		if apierror.From(o.Err).Kind != apierror.UpstreamTimeout {
+			t.Errorf("%v", o.Err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatal("the answer is still being written")
 	}
 }
 

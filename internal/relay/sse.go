@@ -65,18 +65,21 @@ var done = []byte("[DONE]")
 // data returns what an event carries: its data lines, put together.
 func data(event []byte) []byte {
 	var out []byte
-	first := true
+	lines := 0
 	for line := range bytes.Lines(event) {
 		value, ok := bytes.CutPrefix(line, []byte("data:"))
 		if !ok {
 			continue
 		}
 		value = bytes.TrimPrefix(bytes.TrimRight(value, "\r\n"), []byte(" "))
-		if first {
-			out, first = value, false // most events have one data line: no copy
+		switch lines++; lines {
+		case 1:
+			out = value // most events have one data line: no copy
 			continue
+		case 2:
+			out = bytes.Clone(out)
 		}
-		out = append(append(bytes.Clone(out), '\n'), value...)
+		out = append(append(out, '\n'), value...)
 	}
 	return out
 }

@@ -2,6 +2,7 @@ package relay
 
 import (
 	"encoding/json"
+	"errors"
 	"io"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -46,19 +47,20 @@ func (s *summary) note(o *Outcome) {
 // maxSummary bounds what is read of a JSON answer for its usage, because one string of it is held whole.
 const maxSummary = 32 << 20
 
-// readSummary reads the JSON answer that r yields and notes its model and usage. It may stop anywhere: what is
-// no JSON object, or too large, is no error, only nothing to learn.
-func readSummary(r io.Reader, o *Outcome) {
+// readSummary reads the JSON answer that r yields and notes its model and usage. It may stop
+// anywhere: what is no JSON object, or too large, is no error, only nothing to learn. It reports whether the
+// answer is an object that ended before it was complete.
+func readSummary(r io.Reader, o *Outcome) (cut bool) {
 	// Names may repeat and strings be odd: this answer isn't ours to judge, only to learn from.
 	dec := jsontext.NewDecoder(io.LimitReader(r, maxSummary), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 	if tok, err := dec.ReadToken(); err != nil || tok.Kind() != '{' {
-		return
+		return false
 	}
 	var s summary
 	for dec.PeekKind() == '"' {
 		name, err := dec.ReadToken()
 		if err != nil {
-			return
+			return endsEarly(err)
 		}
 		switch name.String() {
 		case "model":
@@ -69,11 +71,15 @@ func readSummary(r io.Reader, o *Outcome) {
 			err = dec.SkipValue()
 		}
 		if err != nil {
-			return
+			return endsEarly(err)
 		}
 		s.note(o)
 	}
+	_, err := dec.ReadToken()
+	return endsEarly(err)
 }
+
+func endsEarly(err error) bool { return errors.Is(err, io.ErrUnexpectedEOF) }
 
 // readInto decodes the next value.
 func readInto(dec *jsontext.Decoder, v any) error {
