@@ -27,7 +27,7 @@ const (
 )
 
 // source is where an issuer's keys are: found by discovery (OpenID Connect Discovery 1.0 section 4),
-// at a URL or in a file. One fetch runs at a time.
+// at a URL or in a file. Each fetch has a copy, which the next one takes over.
 //
 // A discovered jwks_uri is used for an hour, or until fetching from it fails; so an issuer that
 // moves its keys is followed at the next attempt after the old place is gone.
@@ -54,17 +54,17 @@ func newClient() *http.Client {
 	}
 }
 
-// fetch gets the keys as they are published now.
+// fetch gets the keys as they are published now. Its error may quote the issuer, but not at length.
 func (s *source) fetch(ctx context.Context, now time.Time) (*jwks, error) {
 	document, header, err := s.document(ctx, now)
 	if err != nil {
 		s.jwksURI = ""
-		return nil, fmt.Errorf("keys of %s: %w", s.issuer, err)
+		return nil, fmt.Errorf("keys of %s: %.300s", s.issuer, err)
 	}
 	keys, err := parseKeys(document)
 	if err != nil {
 		s.jwksURI = ""
-		return nil, fmt.Errorf("keys of %s: the document %w", s.issuer, err)
+		return nil, fmt.Errorf("keys of %s: the document %.300s", s.issuer, err)
 	}
 	return &jwks{keys: keys, fetched: now, maxAge: maxAge(header)}, nil
 }
@@ -104,8 +104,10 @@ func (s *source) discover(ctx context.Context) (jwksURI string, err error) {
 	if found.Issuer != s.issuer {
 		return "", errors.New("the discovery document is that of another issuer; write the issuer's url exactly as its discovery document does")
 	}
+	// An issuer elsewhere has no keys on this machine.
 	u, err := url.Parse(found.JWKSURI)
-	if err != nil || len(found.JWKSURI) > 2048 || u.Host == "" || u.Scheme != "https" && !(u.Scheme == "http" && config.IsLoopback(u.Hostname())) {
+	plain := err == nil && u.Scheme == "http" && config.IsLoopback(u.Hostname()) && strings.HasPrefix(s.issuer, "http:")
+	if err != nil || len(found.JWKSURI) > 2048 || u.Host == "" || u.Scheme != "https" && !plain {
 		return "", errors.New("the discovery document's jwks_uri is not an https URL")
 	}
 	return found.JWKSURI, nil

@@ -14,6 +14,7 @@ package issuer
 import (
 	"context"
 	"crypto/sha256"
+	"log/slog"
 	"maps"
 	"slices"
 	"sync"
@@ -62,11 +63,12 @@ type verified struct {
 
 // New prepares the issuers as config.Load returns them. It uses no network. Its error is
 // config.Faults: one for each jwks.file that can't be read, is no JWK set or holds no usable key.
-func New(issuers []config.Issuer) (*Issuers, error) {
-	return newAt(issuers, func() time.Time { return time.Now().Round(0) })
+// Every later fetch of keys that fails is one line in log.
+func New(issuers []config.Issuer, log *slog.Logger) (*Issuers, error) {
+	return newAt(issuers, log, func() time.Time { return time.Now().Round(0) })
 }
 
-func newAt(issuers []config.Issuer, now func() time.Time) (*Issuers, error) {
+func newAt(issuers []config.Issuer, log *slog.Logger, now func() time.Time) (*Issuers, error) {
 	remembered, err := lru.New[[sha256.Size]byte, verified](maxRemembered)
 	if err != nil {
 		return nil, err
@@ -81,7 +83,7 @@ func newAt(issuers []config.Issuer, now func() time.Time) (*Issuers, error) {
 				t.foreign = append(t.foreign, other.GroupPrefix)
 			}
 		}
-		t.keys = &keySet{now: now, source: source{issuer: is.URL, jwks: is.JWKS, client: client}}
+		t.keys = &keySet{log: log, now: now, source: source{issuer: is.URL, jwks: is.JWKS, client: client}}
 		if is.JWKS.File != "" {
 			if err := t.keys.load(); err != nil {
 				faults = append(faults, config.Fault{File: is.JWKS.File, Message: err.Error()})
@@ -166,7 +168,7 @@ func (s *Issuers) verify(ctx context.Context, raw string) (verified, error) {
 func (s *Issuers) Warm(ctx context.Context) {
 	var wg sync.WaitGroup
 	for _, is := range s.byURL {
-		wg.Go(func() { is.keys.current(ctx) }) // a failure is told to the request that needs the keys
+		wg.Go(func() { is.keys.current(ctx) }) // a failure is logged, and told to the request that needs the keys
 	}
 	wg.Wait()
 }

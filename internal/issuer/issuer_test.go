@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"os"
 	"path/filepath"
@@ -48,6 +49,25 @@ type world struct {
 	*Issuers
 	*clock
 	idp *issuertest.Issuer
+	log lines
+}
+
+// lines are those of a log.
+type lines struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *lines) Write(line []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(line)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
 }
 
 // newWorld trusts an identity provider as the YAML of an issuer's entry says, url aside.
@@ -69,7 +89,7 @@ func newProvider(t testing.TB) *issuertest.Issuer {
 // trust reads entries as the configuration would, so that its defaults are in force.
 func (w *world) trust(t testing.TB, entries ...string) *Issuers {
 	t.Helper()
-	s, err := newAt(parseIssuers(t, entries...), w.time)
+	s, err := newAt(parseIssuers(t, entries...), slog.New(slog.NewJSONHandler(&w.log, nil)), w.time)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,6 +3,7 @@ package issuer
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -20,6 +21,9 @@ const (
 	outage = time.Hour
 	// fetchTimeout bounds a fetch, discovery included.
 	fetchTimeout = 2 * requestTimeout
+	// frozen is the age at which a fetch can only have been stopped together with its instance (Cloud
+	// Run takes the CPU away between requests): nobody waits for it, and none after it.
+	frozen = 2 * fetchTimeout
 )
 
 // keySet is one issuer's keys, in one of these states by the age of the last good set:
@@ -38,17 +42,19 @@ const (
 // All callers share one fetch. It runs on no caller's context but has a bound of its own; each
 // caller waits by its own context.
 type keySet struct {
-	source source
-	now    func() time.Time
+	log *slog.Logger
+	now func() time.Time
 
-	mu sync.Mutex
+	mu     sync.Mutex
+	source source
 	// set is the last good one, or nil.
 	set *jwks
-	// ended is when the last fetch ended, err what went wrong with it.
+	// ended is when the last fetch ended that did not freeze, err what went wrong with the last.
 	ended time.Time
 	err   error
-	// running is closed when the fetch that runs ends; nil while none does.
+	// running is closed when the fetch that runs ends; nil while none does. It began at began.
 	running chan struct{}
+	began   time.Time
 }
 
 // current returns the keys to trust now.
@@ -131,21 +137,33 @@ func (k *keySet) renew(ctx context.Context) error {
 
 // start begins a fetch, unless one runs or ended just now. k.mu is held.
 func (k *keySet) start() {
-	if k.running != nil || k.wait() > 0 {
+	began := k.now()
+	if k.running != nil && began.Sub(k.began) <= frozen || k.wait() > 0 {
 		return
 	}
 	running := make(chan struct{})
-	k.running = running
+	k.running, k.began = running, began
+	source := k.source
 	go func() {
 		defer close(running)
 		ctx, cancel := context.WithTimeout(context.Background(), fetchTimeout)
 		defer cancel()
-		set, err := k.source.fetch(ctx, k.now())
+		set, err := source.fetch(ctx, began)
+		if err != nil {
+			k.log.LogAttrs(ctx, slog.LevelWarn, "issuer's keys can't be fetched",
+				slog.String("issuer", source.issuer), slog.String("cause", err.Error()))
+		}
 		k.mu.Lock()
 		defer k.mu.Unlock()
-		k.ended, k.err, k.running = k.now(), err, nil
+		if k.running != running {
+			return // it froze, and another took its place
+		}
+		k.running, k.err, k.source = nil, err, source
 		if err == nil {
 			k.set = set
+		}
+		if now := k.now(); now.Sub(began) <= frozen {
+			k.ended = now
 		}
 	}()
 }

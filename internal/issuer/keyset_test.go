@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -212,6 +213,83 @@ func TestTheLastGoodKeysServeThroughAnOutageForAnHour(t *testing.T) {
 	w.accepts(t, raw)
 }
 
+func TestEachFailedFetchIsOneLineForTheOperator(t *testing.T) {
+	w := newWorld(t, "")
+	w.idp.SetOutage(issuertest.Failing)
+	raw := w.token(nil)
+	for range 5 {
+		w.Verify(t.Context(), raw)
+	}
+	w.settle()
+	var line struct{ Level, Msg, Issuer, Cause string }
+	if err := json.Unmarshal([]byte(w.log.String()), &line); err != nil { // more than one is no JSON text
+		t.Fatalf("log is %q: %v", w.log.String(), err)
+	}
+	if line.Level != "WARN" || line.Msg != "issuer's keys can't be fetched" || line.Issuer != w.idp.URL || !strings.HasSuffix(line.Cause, "answered with status 500") {
+		t.Errorf("log is %q", w.log.String())
+	}
+	w.advance(pause)
+	w.Verify(t.Context(), raw)
+	w.settle()
+	if got := strings.Count(w.log.String(), "\n"); got != 2 {
+		t.Errorf("%d lines for two failed fetches", got)
+	}
+	w.idp.SetOutage(issuertest.Up)
+	w.advance(pause)
+	w.accepts(t, raw)
+	w.idp.SetKeys([]byte(`{"` + strings.Repeat("canary", 1000) + `":tru}`))
+	w.advance(10 * time.Minute)
+	w.Verify(t.Context(), w.token(nil))
+	w.settle()
+	log := w.log.String()
+	if got := strings.Count(log, "\n"); got != 3 || len(log) > 3000 {
+		t.Errorf("%d lines, %d bytes, after a third", got, len(log))
+	}
+	for part := range strings.SplitSeq(raw, ".") {
+		if strings.Contains(log, part) {
+			t.Error("the log holds a part of a token")
+		}
+	}
+}
+
+func TestAFetchThatFrozeWithItsInstanceIsNotWaitedFor(t *testing.T) {
+	w := newWorld(t, "")
+	gate := w.gate()
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	w.Warm(gone)
+	k := w.keySet()
+	stuck := k.running
+	w.advance(time.Hour)
+	w.Warm(gone)
+	if k.running == stuck {
+		t.Fatal("the fetch of an hour ago is waited for")
+	}
+	close(gate)
+	<-stuck
+	w.settle()
+	w.accepts(t, w.token(nil))
+	w.wantFetches(t, "2/2")
+}
+
+// Its keys are as old as the freeze was long, and its failure says nothing: either way the next request
+// must not have to wait out the pause.
+func TestAFetchThatFrozeWithItsInstanceDoesNotDelayTheNext(t *testing.T) {
+	for _, outage := range []issuertest.Outage{issuertest.Up, issuertest.Failing} {
+		w := newWorld(t, "")
+		gate := w.gate()
+		gone, cancel := context.WithCancel(t.Context())
+		cancel()
+		w.Warm(gone)
+		w.advance(3 * time.Hour)
+		w.idp.SetOutage(outage)
+		close(gate)
+		w.settle()
+		w.idp.SetOutage(issuertest.Up)
+		w.accepts(t, w.token(nil))
+	}
+}
+
 func TestADisabledKeyStopsWorkingOnceTheKeysAged(t *testing.T) {
 	w := newWorld(t, "")
 	old := w.idp.Key()
@@ -374,6 +452,7 @@ func TestOnlyKeysMeantForTheAlgorithmVerify(t *testing.T) {
 		"another curve":                      {ec384, "ES256", m{"alg": nil}, false},
 		"another curve's name":               {ec, "ES384", m{"alg": nil, "crv": "P-384"}, false},
 		"RFC 7518 3.3: RSA of 1024 bits":     {rsa, "RS256", m{"n": strings.Repeat("_", 171)}, false},
+		"RSA of 4128 bits, slow to verify":   {rsa, "RS256", m{"n": strings.Repeat("_", 688)}, false},
 		"CVE-2017-11424: n of 2 MiB":         {rsa, "RS256", m{"n": strings.Repeat("_", 1<<21)}, false},
 		"a point off the curve":              {ec, "ES256", m{"x": strings.Repeat("A", 43)}, false},
 		"a private key":                      {ec, "ES256", m{"d": strings.Repeat("A", 43)}, false},
@@ -490,6 +569,16 @@ func TestKeysComeOnlyFromWhereTheIssuerSays(t *testing.T) {
 		w.advance(pause)
 		w.accepts(t, token())
 	})
+	t.Run("an issuer elsewhere has no keys on this machine", func(t *testing.T) {
+		asked := &http.Client{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
+			rec := httptest.NewRecorder()
+			fmt.Fprintf(rec, `{"issuer":"https://idp.example","jwks_uri":%q}`, server.URL+"/keys")
+			return rec.Result(), nil
+		})}
+		if uri, err := (&source{issuer: "https://idp.example", client: asked}).discover(t.Context()); err == nil {
+			t.Errorf("its keys are looked for at %s", uri)
+		}
+	})
 	t.Run("jwks.url skips discovery", func(t *testing.T) {
 		discovery = "none"
 		w := &world{clock: c}
@@ -533,7 +622,7 @@ func TestAFileThatHoldsNoKeysIsAFault(t *testing.T) {
 	for _, name := range []string{"malformed.json", "other.json", "empty.json", "symmetric.json", "absent.json"} {
 		file := filepath.Join(dir, name)
 		c := parseIssuers(t, fmt.Sprintf("{url: 'https://a.example', audiences: [a], jwks: {file: %q}}", file))
-		if _, err := New(c); err == nil || !strings.HasPrefix(err.Error(), file+": ") {
+		if _, err := New(c, slog.New(slog.DiscardHandler)); err == nil || !strings.HasPrefix(err.Error(), file+": ") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -41,7 +41,7 @@ type Store struct {
 	refresh time.Duration
 	manager manager
 	log     *slog.Logger
-	now     func() time.Time
+	now     func() time.Time // the wall clock: the monotonic one stands still while the instance is frozen
 
 	mu      sync.Mutex
 	entries map[config.Source]*entry
@@ -54,7 +54,7 @@ func New(c config.SecretManager, log *slog.Logger) *Store {
 		refresh: c.Refresh,
 		manager: manager{endpoint: c.Endpoint},
 		log:     log,
-		now:     time.Now,
+		now:     func() time.Time { return time.Now().Round(0) },
 		entries: map[config.Source]*entry{},
 	}
 }
@@ -91,7 +91,7 @@ type flight struct {
 // caller whose context ends leaves with its error; the read goes on for the others.
 func (s *Store) Read(ctx context.Context, from config.Source, again bool) (data []byte, version string, err error) {
 	s.mu.Lock()
-	now := s.now().Round(0) // an instance that was frozen knows by the wall clock only
+	now := s.now()
 	e := s.entries[from]
 	if e == nil {
 		e = &entry{}
@@ -103,7 +103,7 @@ func (s *Store) Read(ctx context.Context, from config.Source, again bool) (data 
 	case have && !again && age >= 0 && age < s.refresh:
 		s.mu.Unlock()
 		return held.data, held.version, nil
-	case e.failure.holds(now):
+	case e.failure.left(now) > 0:
 		err := e.failure.err
 		s.mu.Unlock()
 		if have {
@@ -139,7 +139,7 @@ func (s *Store) fly(ctx context.Context, from config.Source, e *entry, f *flight
 	}
 
 	s.mu.Lock()
-	now := s.now().Round(0)
+	now := s.now()
 	if e.flight == f {
 		e.flight = nil
 		switch {
@@ -174,9 +174,11 @@ func (f failure) next(err error, now time.Time) failure {
 	return failure{err: err, delay: d, until: now.Add(d)}
 }
 
-// holds reports whether the failure still stands. What is left is never more than the delay, unless
-// the clock was put back.
-func (f failure) holds(now time.Time) bool {
-	left := f.until.Sub(now)
-	return left > 0 && left <= f.delay
+// left is how long the failure still stands: never more than the delay, unless the clock was put
+// back.
+func (f failure) left(now time.Time) time.Duration {
+	if left := f.until.Sub(now); left > 0 && left <= f.delay {
+		return left
+	}
+	return 0
 }

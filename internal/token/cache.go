@@ -40,14 +40,18 @@ type Secrets interface {
 type Cache struct {
 	secrets Secrets
 	log     *slog.Logger
-	now     func() time.Time
+	now     func() time.Time // the wall clock: the monotonic one stands still while the instance is frozen
 	entries map[string]*entry
 }
 
 // New returns a Cache without tokens; nothing is read or fetched. Every failed exchange is
 // one line in log.
 func New(credentials map[string]config.Credential, secrets Secrets, log *slog.Logger) *Cache {
-	c := &Cache{secrets: secrets, log: log, now: time.Now, entries: map[string]*entry{}}
+	return newCache(credentials, secrets, log, iamCredentials)
+}
+
+func newCache(credentials map[string]config.Credential, secrets Secrets, log *slog.Logger, iamCredentials string) *Cache {
+	c := &Cache{secrets: secrets, log: log, now: func() time.Time { return time.Now().Round(0) }, entries: map[string]*entry{}}
 	transport := newTransport()
 	for name, cred := range credentials {
 		e := &entry{name: name}
@@ -58,6 +62,9 @@ func New(credentials map[string]config.Credential, secrets Secrets, log *slog.Lo
 			e.from, e.grant = &cred.APIKey.From, apiKey
 		case cred.GoogleDefault != nil:
 			e.grant = googleDefault(transport, cred.GoogleDefault.Scopes)
+			if email := cred.GoogleDefault.Impersonate; email != "" {
+				e.grant = impersonate(transport, iamCredentials, email, cred.GoogleDefault.Scopes)
+			}
 		default:
 			panic("token: credential of no kind: " + name) // config.Load refuses it
 		}
@@ -114,7 +121,7 @@ func (c *Cache) Token(ctx context.Context, credential string) (Token, error) {
 	}
 	version := c.version(ctx, e)
 	e.mu.Lock()
-	now := c.wall()
+	now := c.now()
 	if e.held.usable(now) {
 		defer e.mu.Unlock()
 		if e.held.fresh(now, version) {
@@ -134,33 +141,45 @@ func (c *Cache) Token(ctx context.Context, credential string) (Token, error) {
 	return e.wait(ctx, f)
 }
 
+// ErrNoOther is why Renew has nothing to try. The error that wraps it says more, for the operator.
+var ErrNoOther = errors.New("there is no other token to try")
+
 // Renew returns another token after an upstream answered 401 to rejected, which is discarded; its
-// secret is read again. It reports false where there is no other to try: the last renewal is less
-// than ten seconds ago, the exchange fails at the moment, or it gave the same one.
-func (c *Cache) Renew(ctx context.Context, credential string, rejected Token) (Token, bool, error) {
+// secret is read again. The error is that of Token, or wraps ErrNoOther: the last renewal is less than
+// ten seconds ago, exchanges fail at the moment, or the exchange gave the same one.
+func (c *Cache) Renew(ctx context.Context, credential string, rejected Token) (Token, error) {
 	e, err := c.entry(credential)
 	if err != nil {
-		return Token{}, false, err
+		return Token{}, err
 	}
+	t, err := c.renew(ctx, e, rejected)
+	if err == nil && t.Value == rejected.Value {
+		return Token{}, fmt.Errorf("%w: its source still holds the one refused", ErrNoOther)
+	}
+	return t, err
+}
+
+func (c *Cache) renew(ctx context.Context, e *entry, rejected Token) (Token, error) {
 	e.mu.Lock()
-	now := c.wall()
+	now := c.now()
 	if e.held.value != rejected.Value { // another request was here before
 		e.mu.Unlock()
-		t, err := c.Token(ctx, credential)
-		return t, err == nil, err
+		return c.Token(ctx, e.name)
 	}
-	if age := now.Sub(e.renewed); age >= 0 && age < damping || e.failure.left(now) > 0 {
+	var why error
+	if age := now.Sub(e.renewed); age >= 0 && age < damping {
+		why = fmt.Errorf("%w: it was renewed less than %s ago", ErrNoOther, damping)
+	} else if e.failure.left(now) > 0 {
+		why = fmt.Errorf("%w: the last exchange failed: %w", ErrNoOther, e.failure.err)
+	}
+	if why != nil {
 		e.mu.Unlock()
-		return Token{}, false, nil
+		return Token{}, why
 	}
 	e.renewed, e.held = now, held{}
 	f := c.start(ctx, e, now, true)
 	e.mu.Unlock()
-	t, err := e.wait(ctx, f)
-	if err != nil || t.Value == rejected.Value {
-		return Token{}, false, err
-	}
-	return t, true, nil
+	return e.wait(ctx, f)
 }
 
 // Warm fetches what isn't held, all credentials at once, so that a cold start waits for the longest
@@ -177,7 +196,7 @@ func (c *Cache) Warm(ctx context.Context) {
 func (c *Cache) Ready() bool {
 	for _, e := range c.entries {
 		e.mu.Lock()
-		usable := e.held.usable(c.wall())
+		usable := e.held.usable(c.now())
 		e.mu.Unlock()
 		if !usable {
 			return false
@@ -192,9 +211,6 @@ func (c *Cache) entry(credential string) (*entry, error) {
 	}
 	return nil, unavailable(credential, errors.New("it is not configured"), 0)
 }
-
-// wall is the time without the monotonic clock, which stands still while the instance is frozen.
-func (c *Cache) wall() time.Time { return c.now().Round(0) }
 
 // version is the secret's newest known version: the held token's own where there is no news.
 func (c *Cache) version(ctx context.Context, e *entry) string {
@@ -229,7 +245,7 @@ func (c *Cache) fly(ctx context.Context, e *entry, f *flight, again bool) {
 	got, err := c.exchange(ctx, e, f.began, again)
 
 	e.mu.Lock()
-	now := c.wall()
+	now := c.now()
 	if e.flight == f {
 		e.flight = nil
 		switch {

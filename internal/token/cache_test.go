@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -151,6 +152,21 @@ func (f *fixture) fails(t *testing.T, retry time.Duration) *apierror.Error {
 		f.holdsNothing(t, "error", fmt.Sprintf("%v %+v %#v", e, e, e))
 	}
 	return e
+}
+
+// hasNoOther wants Renew to say that, for one of the reasons.
+func (f *fixture) hasNoOther(t *testing.T, credential string, rejected Token, reasons ...string) {
+	t.Helper()
+	token, err := f.Renew(t.Context(), credential, rejected)
+	if token != (Token{}) || !errors.Is(err, ErrNoOther) {
+		t.Errorf("Renew = %v, %v; want no other token", token, err)
+		return
+	}
+	reason := strings.TrimPrefix(err.Error(), ErrNoOther.Error()+": ")
+	if !slices.Contains(reasons, reason) {
+		t.Errorf("the reason is %q, want one of %q", reason, reasons)
+	}
+	f.holdsNothing(t, "error", err.Error())
 }
 
 func (f *fixture) exchanged(t *testing.T, want int) {
@@ -367,9 +383,9 @@ func TestARejectedTokenIsRenewedWithTheNewestKey(t *testing.T) {
 	f.addKey()
 	values := make(chan string, 50)
 	together(50, func() {
-		token, renewed, err := f.Renew(t.Context(), "vertex", rejected)
-		if !renewed || err != nil {
-			t.Errorf("Renew = %t, %v", renewed, err)
+		token, err := f.Renew(t.Context(), "vertex", rejected)
+		if err != nil {
+			t.Errorf("Renew = %v", err)
 		}
 		values <- token.Value
 	})
@@ -388,19 +404,17 @@ func TestARejectedTokenIsRenewedWithTheNewestKey(t *testing.T) {
 func TestRenewalsOfACredentialAreTenSecondsApart(t *testing.T) {
 	f := newFixture(t, time.Hour)
 	first := f.gets(t, "vertex", Exchanged)
-	second, renewed, err := f.Renew(t.Context(), "vertex", first)
-	if !renewed || err != nil || second.State != Exchanged || second.Value == first.Value {
-		t.Fatalf("Renew = %v, %t, %v; want another token", second, renewed, err)
+	second, err := f.Renew(t.Context(), "vertex", first)
+	if err != nil || second.State != Exchanged || second.Value == first.Value {
+		t.Fatalf("Renew = %v, %v; want another token", second, err)
 	}
 	f.advance(10*time.Second - 1)
-	if token, renewed, err := f.Renew(t.Context(), "vertex", second); token != (Token{}) || renewed || err != nil {
-		t.Fatalf("Renew = %v, %t, %v; want none", token, renewed, err)
-	}
+	f.hasNoOther(t, "vertex", second, "it was renewed less than 10s ago")
 	f.gets(t, "vertex", Fresh) // it may serve others yet
 	f.exchanged(t, 2)
 	f.advance(1)
-	if _, renewed, err := f.Renew(t.Context(), "vertex", second); !renewed || err != nil {
-		t.Fatalf("Renew = %t, %v after ten seconds", renewed, err)
+	if _, err := f.Renew(t.Context(), "vertex", second); err != nil {
+		t.Fatalf("Renew = %v after ten seconds", err)
 	}
 	f.exchanged(t, 3)
 }
@@ -409,13 +423,13 @@ func TestARejectedTokenIsNotUsedAgain(t *testing.T) {
 	f := newFixture(t, time.Hour)
 	rejected := f.gets(t, "vertex", Exchanged)
 	f.endpoint.Down(true)
-	token, renewed, err := f.Renew(t.Context(), "vertex", rejected)
-	if e, ok := errors.AsType[*apierror.Error](err); !ok || e.Kind != apierror.CredentialUnavailable || renewed || token != (Token{}) {
-		t.Fatalf("Renew = %v, %t, %v; want an outage", token, renewed, err)
+	token, err := f.Renew(t.Context(), "vertex", rejected)
+	if e, ok := errors.AsType[*apierror.Error](err); !ok || e.Kind != apierror.CredentialUnavailable || errors.Is(err, ErrNoOther) || token != (Token{}) {
+		t.Fatalf("Renew = %v, %v; want an outage", token, err)
 	}
 	f.fails(t, time.Second)
-	if _, renewed, err := f.Renew(t.Context(), "vertex", rejected); renewed || err == nil {
-		t.Fatalf("Renew = %t, %v; want the remembered failure", renewed, err)
+	if _, err := f.Renew(t.Context(), "vertex", rejected); err == nil || errors.Is(err, ErrNoOther) {
+		t.Fatalf("Renew = %v; want the remembered failure", err)
 	}
 	f.exchanged(t, 2)
 }
@@ -427,9 +441,7 @@ func TestNothingIsDiscardedWhileExchangesFail(t *testing.T) {
 	f.advance(56 * time.Minute)
 	f.gets(t, "vertex", Stale)
 	f.settle()
-	if token, renewed, err := f.Renew(t.Context(), "vertex", rejected); token != (Token{}) || renewed || err != nil {
-		t.Fatalf("Renew = %v, %t, %v; want none", token, renewed, err)
-	}
+	f.hasNoOther(t, "vertex", rejected, "the last exchange failed: the token endpoint answered 503 temporarily_unavailable")
 	f.gets(t, "vertex", Stale) // one upstream's no is no reason to have nothing for the others
 	f.exchanged(t, 2)
 }
@@ -437,15 +449,21 @@ func TestNothingIsDiscardedWhileExchangesFail(t *testing.T) {
 func TestARejectedKeyThatHasNotChangedIsNotTriedAgain(t *testing.T) {
 	f := newFixture(t, time.Hour)
 	rejected := f.gets(t, "openai", Exchanged)
-	if token, renewed, err := f.Renew(t.Context(), "openai", rejected); token != (Token{}) || renewed || err != nil {
-		t.Fatalf("Renew = %v, %t, %v; want none", token, renewed, err)
+	release := f.manager.Hold()
+	var all sync.WaitGroup
+	for range 10 { // those that come second find nothing held, and wait for the same exchange
+		all.Go(func() {
+			f.hasNoOther(t, "openai", rejected, "its source still holds the one refused", "it was renewed less than 10s ago")
+		})
 	}
+	release()
+	all.Wait()
 	f.gets(t, "openai", Fresh)
 
 	f.addAPIKey("sk-two")
 	f.advance(10 * time.Second)
-	if token, renewed, err := f.Renew(t.Context(), "openai", rejected); token.Value != "sk-two" || !renewed || err != nil {
-		t.Fatalf("Renew = %t, %v; want the new key", renewed, err)
+	if token, err := f.Renew(t.Context(), "openai", rejected); token.Value != "sk-two" || err != nil {
+		t.Fatalf("Renew = %v; want the new key", err)
 	}
 }
 
@@ -579,7 +597,7 @@ func TestNothingIsReadAtConstruction(t *testing.T) {
 func TestAnUnknownCredentialIsUnavailable(t *testing.T) {
 	f := newFixture(t, time.Hour)
 	_, err := f.Token(t.Context(), "none")
-	_, _, renewErr := f.Renew(t.Context(), "none", Token{})
+	_, renewErr := f.Renew(t.Context(), "none", Token{})
 	for _, err := range []error{err, renewErr} {
 		if e, ok := errors.AsType[*apierror.Error](err); !ok || e.Kind != apierror.CredentialUnavailable {
 			t.Errorf("error is %v", err)

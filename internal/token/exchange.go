@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 
+	"cloud.google.com/go/auth"
 	"cloud.google.com/go/compute/metadata"
 	"golang.org/x/oauth2"
 )
@@ -29,8 +30,8 @@ func newTransport() http.RoundTripper {
 	}
 }
 
-// exchange is one call of a token endpoint by x/oauth2, which posts without a context, reports
-// transport errors as text, and puts the endpoint's answer into its own.
+// exchange is one call of a token endpoint by a library: x/oauth2 posts without a context, and all report
+// transport errors as text and put the endpoint's answer into their own.
 type exchange struct {
 	ctx  context.Context
 	base http.RoundTripper
@@ -38,13 +39,12 @@ type exchange struct {
 	err  error // the transport's
 }
 
-// context is what x/oauth2 takes its client from. A redirect isn't followed: it would carry the
-// assertion elsewhere (307, 308).
-func (x *exchange) context() context.Context {
-	return context.WithValue(x.ctx, oauth2.HTTPClient, &http.Client{
+// client follows no redirect: it would carry the assertion or token elsewhere (307, 308).
+func (x *exchange) client() *http.Client {
+	return &http.Client{
 		Transport:     x,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	})
+	}
 }
 
 // RoundTrip puts our context into the request, whose end ends the reading of the answer too, and
@@ -70,14 +70,10 @@ func (x *exchange) refusal(err error) error {
 		return errNoAnswer
 	}
 	if e, ok := errors.AsType[*oauth2.RetrieveError](err); ok && e.Response != nil {
-		var answer struct {
-			Error string `json:"error"`
-		}
-		json.Unmarshal(e.Body, &answer) // best effort: the status says it too
-		if meaning, registered := codes[answer.Error]; registered {
-			return fmt.Errorf("the token endpoint answered %d %s%s", e.Response.StatusCode, answer.Error, meaning)
-		}
-		return fmt.Errorf("the token endpoint answered %d", e.Response.StatusCode)
+		return answered(e.Response.StatusCode, e.Body)
+	}
+	if e, ok := errors.AsType[*auth.Error](err); ok && e.Response != nil {
+		return answered(e.Response.StatusCode, e.Body)
 	}
 	if e, ok := errors.AsType[*metadata.Error](err); ok {
 		return fmt.Errorf("the metadata server answered %d", e.Code)
@@ -98,8 +94,28 @@ func (x *exchange) refusal(err error) error {
 	return errors.New("the token endpoint's answer is not a token response")
 }
 
-// codes are the registered error codes of a token endpoint (RFC 6749 section 5.2 and 4.1.2.1), the only text of
-// its answer that is repeated.
+// answered is an answer that isn't a token, by its status and its code: {"error":"invalid_grant"} of OAuth,
+// {"error":{"status":"NOT_FOUND"}} of Google's APIs.
+func answered(status int, body []byte) error {
+	var answer struct {
+		Error json.RawMessage `json:"error"`
+	}
+	var code string
+	var google struct {
+		Status string `json:"status"`
+	}
+	json.Unmarshal(body, &answer) // best effort: the status says it too
+	if json.Unmarshal(answer.Error, &code) != nil && json.Unmarshal(answer.Error, &google) == nil {
+		code = google.Status
+	}
+	if meaning, registered := codes[code]; registered {
+		return fmt.Errorf("the token endpoint answered %d %s%s", status, code, meaning)
+	}
+	return fmt.Errorf("the token endpoint answered %d", status)
+}
+
+// codes are the only text of an answer that is repeated: the registered error codes of a token endpoint (RFC 6749 section
+// 5.2 and 4.1.2.1), and of Google's (google.rpc.Code).
 var codes = map[string]string{
 	"invalid_request":         "",
 	"invalid_client":          "",
@@ -110,4 +126,21 @@ var codes = map[string]string{
 	"access_denied":           "",
 	"server_error":            "",
 	"temporarily_unavailable": "",
+
+	"CANCELLED":           "",
+	"UNKNOWN":             "",
+	"INVALID_ARGUMENT":    "",
+	"DEADLINE_EXCEEDED":   "",
+	"NOT_FOUND":           "; there is no such service account",
+	"ALREADY_EXISTS":      "",
+	"PERMISSION_DENIED":   "; the gateway's own account needs roles/iam.serviceAccountTokenCreator on the other, and its project the IAM Credentials API",
+	"RESOURCE_EXHAUSTED":  "",
+	"FAILED_PRECONDITION": "",
+	"ABORTED":             "",
+	"OUT_OF_RANGE":        "",
+	"UNIMPLEMENTED":       "",
+	"INTERNAL":            "",
+	"UNAVAILABLE":         "",
+	"DATA_LOSS":           "",
+	"UNAUTHENTICATED":     "",
 }

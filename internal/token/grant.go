@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"strings"
 	"time"
 
+	"cloud.google.com/go/auth/credentials"
 	"golang.org/x/oauth2"
 	"golang.org/x/oauth2/google"
 
@@ -43,7 +45,7 @@ func serviceAccountKey(transport http.RoundTripper, scopes []string) grant {
 		}
 		jwt.Audience = "" // so that it is the token_uri, whatever the file says
 		x := &exchange{ctx: ctx, base: transport}
-		t, err := jwt.TokenSource(x.context()).Token()
+		t, err := jwt.TokenSource(context.WithValue(ctx, oauth2.HTTPClient, x.client())).Token()
 		if err != nil && !x.sent {
 			return "", 0, errors.New("the key's private_key is not an RSA key in PEM")
 		}
@@ -54,33 +56,25 @@ func serviceAccountKey(transport http.RoundTripper, scopes []string) grant {
 // googleDefault asks Application Default Credentials: on Cloud Run the metadata server, elsewhere
 // the file that GOOGLE_APPLICATION_CREDENTIALS or gcloud names.
 //
-// They are looked up for each exchange: the TokenSource keeps the context it was made with, and the
-// last token, which Renew wants rid of. The metadata client knows no context, so the whole runs
-// beside; its own timeouts end it.
+// They are looked up for each exchange, because what is found keeps its last token, which Renew wants rid of. All
+// of it ends with the context but for the search for the metadata server, once in a process: that ends itself, after
+// at most ten seconds.
 func googleDefault(transport http.RoundTripper, scopes []string) grant {
-	type result struct {
-		value string
-		life  time.Duration
-		err   error
-	}
 	return func(ctx context.Context, _ []byte) (string, time.Duration, error) {
-		done := make(chan result, 1)
-		go func() {
-			x := &exchange{ctx: ctx, base: transport}
-			var r result
-			if found, err := google.FindDefaultCredentials(x.context(), scopes...); err != nil {
-				r.err = noCredentials(err)
-			} else {
-				r.value, r.life, r.err = x.token(found.TokenSource.Token())
-			}
-			done <- r
-		}()
-		select {
-		case r := <-done:
-			return r.value, r.life, r.err
-		case <-ctx.Done():
-			return "", 0, errNoAnswer
+		x := &exchange{ctx: ctx, base: transport}
+		found, err := credentials.DetectDefault(&credentials.DetectOptions{
+			Scopes: scopes,
+			Client: x.client(),
+			Logger: slog.New(slog.DiscardHandler), // at GOOGLE_SDK_GO_LOGGING_LEVEL=debug it would log whole answers
+		})
+		if err != nil {
+			return "", 0, noCredentials(err)
 		}
+		t, err := found.Token(ctx)
+		if err != nil {
+			return "", 0, x.refusal(err)
+		}
+		return x.token(&oauth2.Token{AccessToken: t.Value, TokenType: t.Type, Expiry: t.Expiry}, nil)
 	}
 }
 
@@ -91,31 +85,42 @@ func noCredentials(err error) error {
 	return errors.New("no Application Default Credentials; deploy with a service account or set GOOGLE_APPLICATION_CREDENTIALS")
 }
 
-// token checks what x/oauth2 made of the answer, and how long it is good for.
+// token checks what a library made of the answer.
 func (x *exchange) token(t *oauth2.Token, err error) (string, time.Duration, error) {
 	if err != nil {
 		return "", 0, x.refusal(err)
+	}
+	if !strings.EqualFold(t.TokenType, "Bearer") {
+		return "", 0, errors.New("the token endpoint's token_type is not Bearer")
 	}
 	life := noExpiresIn
 	if !t.Expiry.IsZero() {
 		life = time.Until(t.Expiry)
 	}
+	return usable(t.AccessToken, life)
+}
+
+// usable checks a token, and bounds how long it is good for.
+func usable(value string, life time.Duration) (string, time.Duration, error) {
 	switch {
-	case t.AccessToken == "":
-		return "", 0, errors.New("the token endpoint's answer has no access_token")
-	case !visible(t.AccessToken):
-		return "", 0, errors.New("the token endpoint's access_token has characters that no header may carry")
-	case !strings.EqualFold(t.TokenType, "Bearer"):
-		return "", 0, errors.New("the token endpoint's token_type is not Bearer")
+	case value == "":
+		return "", 0, errors.New("the token endpoint's answer has no access token")
+	case !visible(value):
+		return "", 0, errors.New("the token endpoint's access token has characters that no header may carry")
 	case life <= 0:
 		return "", 0, errors.New("the token endpoint's token has expired already")
 	}
-	return t.AccessToken, life, nil
+	return value, min(life, longest), nil
 }
 
-// noExpiresIn is the life of a token whose answer has no expires_in, which RFC 6749 section 5.1 only
-// recommends: short enough to be true of any.
-const noExpiresIn = 5 * time.Minute
+const (
+	// noExpiresIn is the life of a token whose answer has no expires_in, which RFC 6749 section 5.1 only
+	// recommends: short enough to be true of any.
+	noExpiresIn = 5 * time.Minute
+	// longest is the longest life that Google gives an access token
+	// (docs.cloud.google.com/iam/docs/create-short-lived-credentials-direct); more is a mistake.
+	longest = 12 * time.Hour
+)
 
 // checkTokenURI refuses to send assertions anywhere but to Google, or to this machine. Otherwise
 // whoever may write the secret could have them sent to himself.

@@ -174,7 +174,7 @@ func TestAnswersThatAreNotTokensAreErrorsThatHoldNothingOfThem(t *testing.T) {
 		{"wrong types", respond(200, `{"access_token":["ECHO"],"expires_in":"ECHO"}`), "not a token response"},
 		{"an id_token that is none", respond(200, `{"access_token":"a","token_type":"Bearer","id_token":"a.ECHO"}`), "not a token response"},
 		{"without end", respond(200, `{"access_token":"ECHO`+strings.Repeat("a", maxAnswer)+`"}`), "not a token response"},
-		{"no access_token", respond(200, `{"id":"ECHO","token_type":"Bearer"}`), "no access_token"},
+		{"no access_token", respond(200, `{"id":"ECHO","token_type":"Bearer"}`), "no access token"},
 		{"a line break, for a header of its own", respond(200, `{"access_token":"ECHO\r\nX-Evil: 1","token_type":"Bearer"}`), "no header may carry"},
 		{"a space", respond(200, `{"access_token":"ECHO b","token_type":"Bearer"}`), "no header may carry"},
 		{"not ASCII", respond(200, `{"access_token":"ECHOé","token_type":"Bearer"}`), "no header may carry"},
@@ -295,8 +295,8 @@ func TestGoogleDefaultReadsTheFileOfTheEnvironment(t *testing.T) {
 	t.Setenv("GOOGLE_APPLICATION_CREDENTIALS", file)
 	grant := googleDefault(newTransport(), []string{scope})
 
-	if _, _, err := grant(t.Context(), nil); err == nil || !strings.HasPrefix(err.Error(), "no Application Default Credentials") {
-		t.Errorf("error is %v, want the credentials missing", err)
+	if _, _, err := grant(t.Context(), nil); err == nil || !strings.HasPrefix(err.Error(), "no Application Default Credentials") || !strings.Contains(err.Error(), file) {
+		t.Errorf("error is %v, want the missing file", err)
 	}
 	if err := os.WriteFile(file, endpoint.ServiceAccountKey(), 0o600); err != nil {
 		t.Fatal(err)

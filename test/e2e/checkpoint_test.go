@@ -14,7 +14,8 @@ import (
 	"testing"
 )
 
-// checkpoint stands before aimock, which takes any credential, and admits what Google would admit.
+// checkpoint stands before the upstreams, each below a folder of its name, and admits what Google
+// would admit: aimock takes any credential.
 type checkpoint struct {
 	URL   string
 	valid func(token string) bool
@@ -27,23 +28,27 @@ type checkpoint struct {
 	refused  []string
 }
 
-func newCheckpoint(t *testing.T, provider string, valid func(token string) bool) (*checkpoint, error) {
-	target, err := url.Parse(provider)
-	if err != nil {
-		return nil, err
-	}
+func newCheckpoint(t *testing.T, upstreams map[string]string, valid func(token string) bool) *checkpoint {
 	c := &checkpoint{valid: valid}
-	forward := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(target) }, FlushInterval: -1}
+	mux := http.NewServeMux()
+	for name, address := range upstreams {
+		target, err := url.Parse(address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		forward := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(target) }, FlushInterval: -1}
+		mux.Handle("/"+name+"/", http.StripPrefix("/"+name, forward))
+	}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if err := c.admit(r); err != nil {
 			http.Error(w, err.Error(), http.StatusUnauthorized)
 			return
 		}
-		forward.ServeHTTP(w, r)
+		mux.ServeHTTP(w, r)
 	}))
 	t.Cleanup(server.Close)
 	c.URL = server.URL
-	return c, nil
+	return c
 }
 
 func (c *checkpoint) admit(r *http.Request) error {
@@ -64,4 +69,11 @@ func (c *checkpoint) admit(r *http.Request) error {
 	err := fmt.Errorf("%s came with %d credentials, and not one valid access token", call, len(credentials))
 	c.refused = append(c.refused, err.Error())
 	return err
+}
+
+// seen is the number of calls so far.
+func (c *checkpoint) seen() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.calls)
 }

@@ -1,6 +1,7 @@
 // Package tokentest is Google's OAuth 2.0 token endpoint on loopback, for one service account: it
 // exchanges assertions for access tokens (RFC 7523 section 2.1) and verifies them as Google does
-// (developers.google.com/identity/protocols/oauth2/service-account#httprest).
+// (developers.google.com/identity/protocols/oauth2/service-account#httprest). It is the IAM Credentials API
+// too, which makes tokens of other accounts for that one (impersonate.go).
 package tokentest
 
 import (
@@ -43,8 +44,16 @@ type Server struct {
 	expiresIn int
 	key       string // the current one's id
 	keys      map[string]*rsa.PrivateKey
-	tokens    map[string]time.Time // until when they are valid
+	tokens    map[string]token
+	others    map[string]bool // the accounts that may be impersonated
 	exchanges int
+}
+
+// token is what is known of an access token.
+type token struct {
+	account string
+	scopes  []string
+	expiry  time.Time
 }
 
 // New starts a Server with one key.
@@ -58,7 +67,8 @@ func New() *Server {
 		listener:  listener,
 		expiresIn: 3599, // what Google says
 		keys:      map[string]*rsa.PrivateKey{},
-		tokens:    map[string]time.Time{},
+		tokens:    map[string]token{},
+		others:    map[string]bool{},
 	}
 	s.open = sync.NewCond(&s.mu)
 	s.RotateKey()
@@ -166,7 +176,15 @@ func (s *Server) Exchanges() int {
 func (s *Server) Valid(accessToken string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return time.Now().Before(s.tokens[accessToken])
+	return time.Now().Before(s.tokens[accessToken].expiry)
+}
+
+// Info returns the service account that the access token was made for, and its scopes.
+func (s *Server) Info(accessToken string) (account string, scopes []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t := s.tokens[accessToken]
+	return t.account, t.scopes
 }
 
 // Revoke ends an access token.
@@ -184,6 +202,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.exchanges++
 	for s.held && !s.closed {
 		s.open.Wait()
+	}
+	if account, ok := impersonated(r.URL.EscapedPath()); ok {
+		s.generateAccessToken(w, r, account)
+		return
 	}
 	if s.down {
 		refuse(w, http.StatusServiceUnavailable, "temporarily_unavailable", "The service is currently unavailable.")
@@ -203,35 +225,42 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusBadRequest, "unsupported_grant_type", "Invalid grant_type: "+grant)
 		return
 	}
-	if code, description := s.verify(r.PostForm.Get("assertion"), time.Now()); code != "" {
+	scopes, code, description := s.verify(r.PostForm.Get("assertion"), time.Now())
+	if code != "" {
 		refuse(w, http.StatusBadRequest, code, description)
 		return
 	}
 	life := time.Duration(s.expiresIn) * time.Second
-	answer := map[string]any{"access_token": "ya29.c." + base64.RawURLEncoding.EncodeToString(random(96)), "token_type": "Bearer"}
+	answer := map[string]any{"token_type": "Bearer"}
 	if s.expiresIn > 0 {
 		answer["expires_in"] = s.expiresIn
 	} else {
 		life = time.Hour
 	}
-	s.tokens[answer["access_token"].(string)] = time.Now().Add(life)
+	answer["access_token"] = s.token(email, scopes, time.Now().Add(life))
 	write(w, http.StatusOK, answer)
 }
 
-// verify returns Google's error code and description, or nothing.
-func (s *Server) verify(assertion string, now time.Time) (code, description string) {
+func (s *Server) token(account string, scopes []string, expiry time.Time) string {
+	value := "ya29.c." + base64.RawURLEncoding.EncodeToString(random(96))
+	s.tokens[value] = token{account, scopes, expiry}
+	return value
+}
+
+// verify returns the scopes asked for, or Google's error code and description.
+func (s *Server) verify(assertion string, now time.Time) (scopes []string, code, description string) {
 	signed, err := jose.ParseSignedCompact(assertion, []jose.SignatureAlgorithm{jose.RS256})
 	if err != nil {
-		return "invalid_grant", "Invalid JWT: not a JWT signed with RS256."
+		return nil, "invalid_grant", "Invalid JWT: not a JWT signed with RS256."
 	}
 	header := signed.Signatures[0].Header
 	key, known := s.keys[header.KeyID]
 	if !known {
-		return "invalid_grant", "Invalid JWT Signature."
+		return nil, "invalid_grant", "Invalid JWT Signature."
 	}
 	payload, err := signed.Verify(&key.PublicKey)
 	if err != nil {
-		return "invalid_grant", "Invalid JWT Signature."
+		return nil, "invalid_grant", "Invalid JWT Signature."
 	}
 	var claims struct {
 		Issuer   string `json:"iss"`
@@ -241,22 +270,22 @@ func (s *Server) verify(assertion string, now time.Time) (code, description stri
 		Expiry   int64  `json:"exp"`
 	}
 	if json.Unmarshal(payload, &claims) != nil {
-		return "invalid_grant", "Invalid JWT: claims are not a JSON object."
+		return nil, "invalid_grant", "Invalid JWT: claims are not a JSON object."
 	}
 	issued, expiry := time.Unix(claims.IssuedAt, 0), time.Unix(claims.Expiry, 0)
 	switch {
 	case header.ExtraHeaders[jose.HeaderType] != "JWT":
-		return "invalid_grant", "Invalid JWT: typ must be JWT."
+		return nil, "invalid_grant", "Invalid JWT: typ must be JWT."
 	case claims.Issuer != email:
-		return "invalid_grant", "Invalid grant: account not found"
+		return nil, "invalid_grant", "Invalid grant: account not found"
 	case claims.Audience != s.tokenURI():
-		return "invalid_grant", "Invalid JWT: Failed audience check."
+		return nil, "invalid_grant", "Invalid JWT: Failed audience check."
 	case expiry.Sub(issued) > time.Hour || expiry.Before(now) || issued.After(now.Add(skew)):
-		return "invalid_grant", "Invalid JWT: Token must be a short-lived token (60 minutes) and in a reasonable timeframe. Check your iat and exp values in the JWT claim."
+		return nil, "invalid_grant", "Invalid JWT: Token must be a short-lived token (60 minutes) and in a reasonable timeframe. Check your iat and exp values in the JWT claim."
 	case strings.TrimSpace(claims.Scope) == "":
-		return "invalid_scope", "Empty or missing scope not allowed."
+		return nil, "invalid_scope", "Empty or missing scope not allowed."
 	}
-	return "", ""
+	return strings.Fields(claims.Scope), "", ""
 }
 
 func random(n int) []byte {

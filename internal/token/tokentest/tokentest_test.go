@@ -6,6 +6,8 @@ import (
 	"encoding/pem"
 	"net/http"
 	"net/url"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -99,5 +101,98 @@ func TestAssertionsAreVerifiedAsGoogleDoes(t *testing.T) {
 	}
 	if server.Valid("") {
 		t.Error("no token at all is valid")
+	}
+}
+
+// accessToken exchanges an assertion for the scope.
+func accessToken(t *testing.T, server *tokentest.Server, scope string) string {
+	t.Helper()
+	resp, err := http.PostForm(server.URL+"/token", url.Values{"grant_type": {grant},
+		"assertion": {assertion(t, server, jose.RS256, "", map[string]any{"scope": scope})}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var answer struct {
+		AccessToken string `json:"access_token"`
+	}
+	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil {
+		t.Fatal(err)
+	}
+	return answer.AccessToken
+}
+
+func TestCallersOfGenerateAccessTokenAreVerifiedAsGoogleDoes(t *testing.T) {
+	server := tokentest.New()
+	defer server.Close()
+	const (
+		path = "/v1/projects/-/serviceAccounts/vertex@acme.iam.gserviceaccount.com:generateAccessToken"
+		body = `{"scope":["a","b"],"lifetime":"3600s"}`
+	)
+	server.LetImpersonate("vertex@acme.iam.gserviceaccount.com", true)
+	wide, narrow := accessToken(t, server, "x https://www.googleapis.com/auth/cloud-platform"), accessToken(t, server, "x")
+	var made string
+	for _, test := range []struct {
+		why, path, token, body string
+		want                   string // the error's status, or nothing
+	}{
+		{"good", path, wide, body, ""},
+		{"another project", strings.Replace(path, "/-/", "/acme/", 1), wide, body, "404"},
+		{"another account", strings.Replace(path, "vertex", "other", 1), wide, body, "PERMISSION_DENIED"},
+		{"no token", path, "", body, "UNAUTHENTICATED"},
+		{"unknown token", path, "x", body, "UNAUTHENTICATED"},
+		{"token of another scope", path, narrow, body, "PERMISSION_DENIED"},
+		{"no scope", path, wide, `{"lifetime":"3600s"}`, "INVALID_ARGUMENT"},
+		{"scopes in one text", path, wide, `{"scope":"a b","lifetime":"3600s"}`, "INVALID_ARGUMENT"},
+		{"unknown field", path, wide, `{"scope":["a"],"lifetime":"3600s","account":"x"}`, "INVALID_ARGUMENT"},
+		{"lifetime without unit", path, wide, `{"scope":["a"],"lifetime":"3600"}`, "INVALID_ARGUMENT"},
+		{"lifetime over an hour", path, wide, `{"scope":["a"],"lifetime":"3601s"}`, "INVALID_ARGUMENT"},
+	} {
+		t.Run(test.why, func(t *testing.T) {
+			req, _ := http.NewRequest("POST", server.URL+test.path, strings.NewReader(test.body))
+			req.Header.Set("Authorization", "Bearer "+test.token)
+			req.Header.Set("Content-Type", "application/json")
+			resp, err := http.DefaultClient.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer resp.Body.Close()
+			if test.want == "404" {
+				if resp.StatusCode != 404 {
+					t.Errorf("answer is %d", resp.StatusCode)
+				}
+				return
+			}
+			var answer struct {
+				AccessToken string
+				ExpireTime  time.Time
+				Error       struct{ Status string }
+			}
+			if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil {
+				t.Fatal(err)
+			}
+			if answer.Error.Status != test.want || server.Valid(answer.AccessToken) != (test.want == "") {
+				t.Fatalf("answer is %d %q, want %q", resp.StatusCode, answer.Error.Status, test.want)
+			}
+			if test.want != "" {
+				return
+			}
+			made = answer.AccessToken
+			account, scopes := server.Info(made)
+			if left := time.Until(answer.ExpireTime); account != "vertex@acme.iam.gserviceaccount.com" || !slices.Equal(scopes, []string{"a", "b"}) ||
+				left < 59*time.Minute || left > time.Hour {
+				t.Errorf("a token of %s for %q with %s left", account, scopes, left)
+			}
+		})
+	}
+	req, _ := http.NewRequest("POST", server.URL+path, strings.NewReader(body))
+	req.Header.Set("Authorization", "Bearer "+made)
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != 403 {
+		t.Errorf("an account impersonates itself: %d", resp.StatusCode)
 	}
 }

@@ -81,6 +81,11 @@ async function streamResponse(client) {
   return { text: deltas.join(""), in_pieces: deltas.length > 2, last: events.at(-1).type };
 }
 
+async function transcribe(client, options) {
+  const file = await bytes("e2e-\0\r\naudio", "a.wav");
+  return (await client.audio.transcriptions.create({ model: "whisper-1", file, ...options })).text;
+}
+
 async function batchFile(client, ...models) {
   const lines = models.map((model, number) =>
     JSON.stringify({ custom_id: String(number), method: "POST", url: "/v1/chat/completions", body: { model, messages } }),
@@ -123,22 +128,22 @@ await step("a moderation", async () => (await client.moderations.create({ model:
 await step("embeddings as floats", () => embed(client, { encoding_format: "float" }));
 
 await step("an image", () => image(client.images.generate({ model: "gpt-image-1", prompt: "e2e-prompt" })));
-await step("an edited image", async () => image(client.images.edit({ model: "gpt-image-1", image: await bytes("e2e-image", "a.png"), prompt: "e2e-prompt" })));
+await step("an edited image", async () => image(client.images.edit({ model: "gpt-image-1", image: [await bytes("e2e-image", "a.png"), await bytes("e2e-image", "b.png")], prompt: "e2e-prompt" })));
 await step("speech", async () => (await client.audio.speech.create({ model: "tts-1", voice: "alloy", input: "e2e-input" })).text());
-await step("a transcription", async () => (await client.audio.transcriptions.create({ model: "whisper-1", file: await bytes("e2e-\0\r\naudio", "a.wav") })).text);
+await step("a transcription", () => transcribe(client, { timestamp_granularities: ["word", "segment"] }));
 await step("a translation", async () => (await client.audio.translations.create({ model: "whisper-1", file: await bytes("e2e-\r\n--audio", "a.wav") })).text);
 
 await step("a response", async () => (await client.responses.create({ model: "gpt-4-turbo", input: "e2e-prompt" })).output_text);
 await step("a response, streamed", () => streamResponse(client));
 await step("a response in the background", () => state(client.responses.create({ model: "o4-mini", input: "e2e-prompt", background: true })));
-await step("the response", () => state(client.responses.retrieve("resp-1")));
+await step("the response", () => state(client.responses.retrieve("resp-1", { include: ["reasoning.encrypted_content"] })));
 await step("what it answers", async () => (await client.responses.inputItems.list("resp-1")).data[0].content[0].text);
 await step("the response, cancelled", () => state(client.responses.cancel("resp-1")));
-await step("the response, deleted", async () => (await client.responses.delete("resp-1")) ?? null);
+await step("the response, deleted", async () => void (await client.responses.delete("resp-1"))); // as the SDK declares it
 await step("the response that was deleted", () => state(client.responses.retrieve("resp-1")));
 
-await step("a file", async () => (await client.files.create({ file: await bytes("e2e-\r\n\0file", "e2e.txt"), purpose: "user_data" })).id);
-await step("files", () => ids(client.files.list()));
+await step("a file", async () => (await client.files.create({ file: await bytes("e2e-\r\n\0file", "e2e-ü.txt"), purpose: "user_data" })).id);
+await step("files", () => ids(client.files.list({ limit: 2, order: "asc" })));
 await step("the file", async () => (await client.files.retrieve("file-1")).filename);
 await step("its content", async () => (await client.files.content("file-1")).text());
 await step("the file, deleted", async () => (await client.files.delete("file-1")).deleted);

@@ -86,6 +86,10 @@ def image(answer):
     return base64.b64decode(answer.data[0].b64_json).decode()
 
 
+def transcribe(client, **options):
+    return client.audio.transcriptions.create(model="whisper-1", file=("a.wav", b"e2e-\x00\r\naudio"), **options).text
+
+
 def stream_response(client):
     events = list(client.responses.create(model="gpt-4-turbo", input="e2e-prompt", stream=True))
     deltas = [event.delta for event in events if event.type == "response.output_text.delta"]
@@ -144,22 +148,22 @@ step("a moderation", lambda: client.moderations.create(model="omni-moderation", 
 step("embeddings as floats", lambda: embed(client, encoding_format="float"))
 
 step("an image", lambda: image(client.images.generate(model="gpt-image-1", prompt="e2e-prompt")))
-step("an edited image", lambda: image(client.images.edit(model="gpt-image-1", image=("a.png", b"e2e-image"), prompt="e2e-prompt")))
+step("an edited image", lambda: image(client.images.edit(model="gpt-image-1", image=[("a.png", b"e2e-image"), ("b.png", b"e2e-image")], prompt="e2e-prompt")))
 step("speech", lambda: client.audio.speech.create(model="tts-1", voice="alloy", input="e2e-input").read().decode())
-step("a transcription", lambda: client.audio.transcriptions.create(model="whisper-1", file=("a.wav", b"e2e-\x00\r\naudio")).text)
+step("a transcription", lambda: transcribe(client, timestamp_granularities=["word", "segment"]))
 step("a translation", lambda: client.audio.translations.create(model="whisper-1", file=("a.wav", b"e2e-\r\n--audio")).text)
 
 step("a response", lambda: client.responses.create(model="gpt-4-turbo", input="e2e-prompt").output_text)
 step("a response, streamed", lambda: stream_response(client))
 step("a response in the background", lambda: state(client.responses.create(model="o4-mini", input="e2e-prompt", background=True)))
-step("the response", lambda: state(client.responses.retrieve("resp-1")))
+step("the response", lambda: state(client.responses.retrieve("resp-1", include=["reasoning.encrypted_content"])))
 step("what it answers", lambda: client.responses.input_items.list("resp-1").data[0].content[0].text)
 step("the response, cancelled", lambda: state(client.responses.cancel("resp-1")))
 step("the response, deleted", lambda: client.responses.delete("resp-1"))
 step("the response that was deleted", lambda: state(client.responses.retrieve("resp-1")))
 
-step("a file", lambda: client.files.create(file=("e2e.txt", b"e2e-\r\n\x00file"), purpose="user_data").id)
-step("files", lambda: [file.id for file in client.files.list()])
+step("a file", lambda: client.files.create(file=("e2e-ü.txt", b"e2e-\r\n\x00file"), purpose="user_data").id)
+step("files", lambda: [file.id for file in client.files.list(limit=2, order="asc")])
 step("the file", lambda: client.files.retrieve("file-1").filename)
 step("its content", lambda: client.files.content("file-1").read().decode())
 step("the file, deleted", lambda: client.files.delete("file-1").deleted)
