@@ -65,7 +65,7 @@ func TestWhatAnErrorKnowsBesidesGoesWhereItBelongs(t *testing.T) {
 }
 
 func TestAnEventIsOneWholeServerSentEvent(t *testing.T) {
-	e := string(apierror.Event(apierror.OpenAI, apierror.New(apierror.UpstreamError, "a\n\ndata: b")))
+	e := string(apierror.Event(apierror.OpenAI, "R", apierror.New(apierror.UpstreamError, "a\n\ndata: b")))
 	body, ok := strings.CutPrefix(e, "data: ")
 	if body, ended := strings.CutSuffix(body, "\n\n"); !ok || !ended || strings.Contains(body, "\n") || !json.Valid([]byte(body)) {
 		t.Errorf("%q", e)
@@ -75,8 +75,8 @@ func TestAnEventIsOneWholeServerSentEvent(t *testing.T) {
 func TestTheClientLearnsNothingOfAFaultOfOurOwn(t *testing.T) {
 	secret := errors.New("open /etc/gateway/key: permission denied")
 	e := apierror.From(fmt.Errorf("load: %w", secret))
-	if e.Kind != apierror.Internal || strings.Contains(string(apierror.Body(apierror.OpenAI, e)), "key") {
-		t.Errorf("%s", apierror.Body(apierror.OpenAI, e))
+	if e.Kind != apierror.Internal || strings.Contains(string(apierror.Body(apierror.OpenAI, "R", e)), "key") {
+		t.Errorf("%s", apierror.Body(apierror.OpenAI, "R", e))
 	}
 	if !errors.Is(e, secret) || !strings.Contains(e.Error(), "permission denied") {
 		t.Errorf("the operator does not either: %v", e)

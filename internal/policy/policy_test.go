@@ -430,7 +430,7 @@ func TestUnknownAndForbiddenModelsLookAlike(t *testing.T) {
 			if strings.ContainsFunc(e.Message, func(r rune) bool { return r < 0x20 || r > 0x7e || r == '"' || r == '\\' }) {
 				t.Errorf("message beyond RFC 6750 section 3: %q", e.Message)
 			}
-			bodies[i] = bytes.ReplaceAll(apierror.Body(apierror.OpenAI, e), []byte(d.ID), []byte("ID"))
+			bodies[i] = bytes.ReplaceAll(apierror.Body(apierror.OpenAI, "R", e), []byte(d.ID), []byte("ID"))
 		}
 		if !bytes.Equal(bodies[0], bodies[1]) {
 			t.Errorf("forbidden: %s\nunknown:   %s", bodies[0], bodies[1])

@@ -143,7 +143,7 @@ func (a *Answer) abort(w http.ResponseWriter, stream bool, err error) {
 	if e, ok := errors.AsType[*apierror.Error](err); ok && stream {
 		// The upstream may have died within an event; an empty line ends it.
 		w.Write([]byte("\n\n"))
-		w.Write(apierror.Event(a.call.Dialect, e))
+		w.Write(apierror.Event(a.call.Dialect, w.Header().Get("X-Request-Id"), e))
 	}
 	rc.Flush()
 	rc.SetWriteDeadline(time.Unix(1, 0))

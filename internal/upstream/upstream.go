@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 
+	"llmgateway.dev/gateway/internal/apierror"
 	"llmgateway.dev/gateway/internal/config"
 	"llmgateway.dev/gateway/internal/operation"
 )
@@ -50,4 +51,9 @@ func (c *Call) Present(h http.Header, token string) {
 	if token != "" {
 		h.Set("Authorization", "Bearer "+token)
 	}
+}
+
+// Dialects are those in which an upstream of the kind can be called.
+func Dialects(kind config.Kind) []apierror.Dialect {
+	return []apierror.Dialect{apierror.OpenAI}
 }
