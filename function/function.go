@@ -1,7 +1,7 @@
 // Package function puts the gateway's parts together. New makes a handler from a configuration;
 // Instance is the one of this process.
 //
-// walk.go is the way of a request. own.go holds the endpoints that the gateway answers itself,
+// walk.go is the way of a request, targets.go its choice of a target. own.go holds the endpoints that the gateway answers itself,
 // body.go what is held of requests' bodies, warm.go what a cold start waits for, instance.go the
 // life of the process.
 package function
@@ -30,6 +30,7 @@ type gateway struct {
 	policies *policy.Policies
 	tokens   *token.Cache
 	relay    *relay.Relay
+	circuits circuits
 	bodies   *bodies
 	warmth   warmth
 }
@@ -52,6 +53,7 @@ func Build(c *config.Config, records io.Writer) (http.Handler, error) {
 		policies: policies,
 		tokens:   token.New(c.Credentials, secret.New(c.SecretManager, log), log),
 		relay:    relay.New(c.Server),
+		circuits: newCircuits(c.Models, rest),
 		bodies:   newBodies(c.Server),
 	}, nil
 }

@@ -48,8 +48,10 @@ type setting struct {
 	mode string
 	// clients are the groups of each client.
 	clients map[string][]string
-	// first replaces the first provider's address.
-	first string
+	// first and second replace the providers' addresses.
+	first, second string
+	// credentials are further ones.
+	credentials string
 	// wrap goes around the gateway, where a server would be.
 	wrap func(http.Handler) http.Handler
 }
@@ -66,6 +68,7 @@ credentials:
     service_account_key:
       from: {secret_manager: ` + secretName + `/versions/latest}
       scopes: [https://www.googleapis.com/auth/cloud-platform]
+$CREDENTIALS
 secret_manager: {endpoint: $SECRETS}
 `
 	ordinary = `
@@ -103,11 +106,8 @@ func open(t testing.TB, with setting) *scene {
 		s.issuer.AddClient(issuertest.Client{ID: id, Groups: groups, Audience: []string{"llm-gateway"}})
 	}
 	s.secrets.Add(secretName, s.tokens.ServiceAccountKey())
-	first := with.first
-	if first == "" {
-		first = s.first.URL
-	}
-	document := strings.NewReplacer("$MODE", cmp.Or(with.mode, "enforce"), "$ISSUER", s.issuer.URL, "$SECRETS", s.secrets.URL, "$FIRST", first, "$SECOND", s.second.URL).
+	document := strings.NewReplacer("$MODE", cmp.Or(with.mode, "enforce"), "$ISSUER", s.issuer.URL, "$SECRETS", s.secrets.URL, "$CREDENTIALS", with.credentials,
+		"$FIRST", cmp.Or(with.first, s.first.URL), "$SECOND", cmp.Or(with.second, s.second.URL)).
 		Replace(parts + with.config)
 	dir := t.TempDir()
 	file := filepath.Join(dir, "gateway.yaml")
@@ -289,6 +289,11 @@ func flat(record map[string]any) []string {
 				if inner, ok := value.(map[string]any); ok {
 					walk(name+".", inner)
 					continue
+				}
+				if list, ok := value.([]any); ok && name == "attempts" {
+					for _, a := range list {
+						delete(a.(map[string]any), "seconds")
+					}
 				}
 				b, _ := json.Marshal(value)
 				lines = append(lines, fmt.Sprintf("%s = %s", name, b))

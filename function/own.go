@@ -97,6 +97,9 @@ func newModel(name string) model { return model{ID: name, Object: "model", Owned
 // list answers models.list and models.retrieve: exactly the models that the client may use now.
 func (x *exchange) list(route operation.Route) error {
 	names := x.policies.Models(x.who, time.Now())
+	if route.Dialect == apierror.Anthropic {
+		return x.listAnthropic(names, route.Model)
+	}
 	if route.Model == "" {
 		models := make([]model, len(names))
 		for i, name := range names {
@@ -114,7 +117,43 @@ func (x *exchange) list(route operation.Route) error {
 			return nil
 		}
 	}
+	return noSuchModel()
+}
+
+func noSuchModel() error {
 	return apierror.New(apierror.ModelNotFound, "this model does not exist, or you may not use it; GET /v1/models lists those you may").At("model")
+}
+
+// listAnthropic is list in Anthropic's form (docs.anthropic.com/en/api/models-list).
+func (x *exchange) listAnthropic(names []string, only string) error {
+	type model struct {
+		Type        string `json:"type"`
+		ID          string `json:"id"`
+		DisplayName string `json:"display_name"`
+		CreatedAt   string `json:"created_at"`
+	}
+	models := make([]model, len(names))
+	for i, name := range names {
+		models[i] = model{"model", name, name, "1970-01-01T00:00:00Z"} // when is the provider's to know
+		if name == only {
+			x.reply(models[i])
+			return nil
+		}
+	}
+	if only != "" {
+		return noSuchModel()
+	}
+	page := struct {
+		Data    []model `json:"data"`
+		HasMore bool    `json:"has_more"`
+		FirstID *string `json:"first_id"`
+		LastID  *string `json:"last_id"`
+	}{Data: models}
+	if len(names) > 0 {
+		page.FirstID, page.LastID = &names[0], &names[len(names)-1]
+	}
+	x.reply(page)
+	return nil
 }
 
 // reply answers with a value of our own.

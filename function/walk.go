@@ -35,7 +35,9 @@ type exchange struct {
 	request  *operation.Request
 	release  func()
 	decision *policy.Decision
-	call     *upstream.Call
+	// targets are the routes that can serve the request, in order of preference; call is the attempt's.
+	targets []policy.Route
+	call    *upstream.Call
 	// answered says that the answer's head is written, or that none is wanted any more.
 	answered bool
 }
@@ -47,8 +49,8 @@ func (x *exchange) walk() error {
 		x.verify,       // issuer: who is this?
 		x.read,         // operation: what is asked for?
 		x.decide,       // policy: may they?
-		x.address,      // upstream: where does it go?
-		x.sendAndRelay, // token, relay: with our credential, and the answer back
+		x.address,      // upstream: where may it go?
+		x.sendAndRelay, // token, relay: with our credential, to one after the other, and the answer back
 	} {
 		if err := step(); err != nil || x.answered {
 			return err
@@ -153,6 +155,8 @@ func (x *exchange) read() error {
 // decide asks the policies.
 func (x *exchange) decide() error {
 	d := x.policies.Decide(x.who, x.request, time.Now())
+	d.Keep(func(r policy.Route) bool { return upstream.IsOf(x.config.Upstreams[r.Upstream], x.request) },
+		errors.New("the path names another project or location than the upstream's"))
 	x.decision = d
 	x.record.DecisionID, x.record.Policies, x.record.PolicyErrors, x.record.DecisionRemembered = d.ID, d.Policies, d.Errors, d.Remembered
 	x.record.Decision = "allow"
@@ -162,69 +166,78 @@ func (x *exchange) decide() error {
 	return d.Err()
 }
 
-// address turns the first of the allowed routes into a call of its upstream.
-func (x *exchange) address() error {
-	route := x.decision.Routes[0]
-	x.call = upstream.NewCall(x.config.Upstreams[route.Upstream], route.Models, x.request)
-	x.record.Upstream = route.Upstream
-	x.record.Provider = string(x.config.Upstreams[route.Upstream].Kind)
-	if len(route.Models) > 0 {
-		x.record.TargetModel = route.Models[0]
+// sendAndRelay asks the targets, and passes the first answer on. From its head on there is no other.
+func (x *exchange) sendAndRelay() error {
+	answer, err := x.firstAnswer()
+	if err != nil {
+		return err
 	}
+	x.answered = true
+	x.note(answer.Copy(x.ctx, x.w))
 	return nil
 }
 
-// sendAndRelay sends the call with a token of ours. A 401 is about that token, not the client's: it
-// is renewed once, and the client never sees it.
-func (x *exchange) sendAndRelay() error {
+// ask sends the request to a target with a token of ours. A 401 is about that token, not the client's:
+// it is renewed once, and the client never sees it.
+func (x *exchange) ask(t policy.Route) (*relay.Answer, error) {
+	up := x.config.Upstreams[t.Upstream]
+	x.call = upstream.NewCall(up, t.Models, x.request)
+	x.record.Upstream, x.record.Provider, x.record.TargetModel, x.record.UpstreamToken = t.Upstream, string(up.Kind), modelOf(t), ""
 	var ours token.Token
-	var err error
 	if x.call.Credential != "" {
+		var err error
+		begin := time.Now()
 		if ours, err = x.tokens.Token(x.ctx, x.call.Credential); err != nil {
-			return err
+			x.noteAttempt(begin, nil, err)
+			return nil, err
 		}
 		x.record.UpstreamToken = ours.State.String()
 	}
 	answer, err := x.send(ours)
-	if err != nil {
-		return err
+	if err != nil || answer.StatusCode != http.StatusUnauthorized {
+		return answer, err
 	}
-	if answer.StatusCode == http.StatusUnauthorized {
-		answer.Body.Close()
-		if answer, err = x.sendAgain(ours); err != nil {
-			return err
-		}
+	answer.Body.Close()
+	if answer, err = x.sendAgain(ours); err != nil {
+		x.record.Attempts[len(x.record.Attempts)-1].Error = told(err)
 	}
-	x.answered = true
-	outcome := answer.Copy(x.ctx, x.w)
-	x.note(outcome)
-	return nil
+	return answer, err
 }
 
 func (x *exchange) send(ours token.Token) (*relay.Answer, error) {
-	x.record.Attempts++
-	return x.relay.Send(x.ctx, x.r, &relay.Call{
+	begin := time.Now()
+	answer, err := x.relay.Send(x.ctx, x.r, &relay.Call{
 		Method:      x.call.Method,
 		URL:         x.call.URL,
 		Body:        x.call.Body,
 		ContentType: x.call.ContentType,
-		Present:     func(h http.Header) { x.call.Present(h, ours.Value) },
-		HidesUsage:  x.call.HidesUsage,
-		ReadsUsage:  x.request.Group == operation.Inference,
-		Effects:     x.request.Effects,
-		Dialect:     x.request.Dialect,
+		Present: func(h http.Header) {
+			x.call.Present(h, ours.Value, x.config.Credentials[x.call.Credential].APIKey != nil)
+		},
+		HidesUsage: x.call.HidesUsage,
+		ReadsUsage: x.request.Group == operation.Inference,
+		Effects:    x.request.Effects,
+		Dialect:    x.request.Dialect,
 	})
+	x.noteAttempt(begin, answer, err)
+	return answer, err
 }
+
+// errCredentialRefused is why an upstream that did nothing has no answer for the client.
+var errCredentialRefused = errors.New("the upstream refused the gateway's credential")
 
 // sendAgain answers an upstream's 401 to our credential.
 func (x *exchange) sendAgain(rejected token.Token) (*relay.Answer, error) {
-	refused := apierror.New(apierror.UpstreamError, "the upstream refused the gateway's own credential; tell the gateway's operator")
+	refused := func(why error) error {
+		return apierror.New(apierror.UpstreamError, "the upstream refused the gateway's own credential; tell the gateway's operator").
+			Because(fmt.Errorf("%w: %w", errCredentialRefused, why))
+	}
 	if x.call.Credential == "" {
-		return nil, refused.Because(errors.New("the upstream has no credential configured"))
+		return nil, refused(errors.New("none is configured"))
 	}
 	renewed, err := x.tokens.Renew(x.ctx, x.call.Credential, rejected)
 	if errors.Is(err, token.ErrNoOther) {
-		return nil, refused.Because(err)
+		return nil, refused(err)
 	}
 	if err != nil {
 		return nil, err
@@ -233,9 +246,32 @@ func (x *exchange) sendAgain(rejected token.Token) (*relay.Answer, error) {
 	answer, err := x.send(renewed)
 	if err == nil && answer.StatusCode == http.StatusUnauthorized {
 		answer.Body.Close()
-		return nil, refused.Because(errors.New("the renewed credential was refused as well"))
+		return nil, refused(errors.New("the renewed one as well"))
 	}
 	return answer, err
+}
+
+// noteAttempt keeps for the record what was tried since begin.
+func (x *exchange) noteAttempt(begin time.Time, answer *relay.Answer, err error) {
+	a := audit.Attempt{Upstream: x.record.Upstream, TargetModel: x.record.TargetModel, Seconds: time.Since(begin).Seconds()}
+	if err != nil {
+		a.Error = told(err)
+	} else {
+		a.Status = answer.StatusCode
+	}
+	x.record.Attempts = append(x.record.Attempts, a)
+}
+
+// told is an error as an attempt tells it to the operator.
+func told(err error) string {
+	if errors.Is(err, context.Canceled) {
+		return audit.ClientLeft
+	}
+	e := apierror.From(err)
+	if e.Cause == nil {
+		return e.Kind.Code
+	}
+	return e.Kind.Code + ": " + e.Cause.Error()
 }
 
 // note keeps for the record what became of the answer.
@@ -245,10 +281,10 @@ func (x *exchange) note(o *relay.Outcome) {
 	x.record.FirstByte = o.FirstByte
 	x.record.ResponseModel = o.Model
 	x.record.UpstreamRequestID = o.UpstreamRequestID
-	if o.Usage != nil {
-		x.record.Usage = &audit.Usage{Input: o.Usage.Input, Output: o.Usage.Output, Cost: math.NaN()}
+	if u := o.Usage; u != nil {
+		x.record.Usage = &audit.Usage{Input: u.Input, Cached: u.Cached, Output: u.Output, Reasoning: u.Reasoning, Partial: o.Err != nil, Cost: math.NaN()}
 		if p := x.config.Models[x.record.Model].Price; p != nil {
-			x.record.Usage.Cost = (float64(o.Usage.Input)*p.Input + float64(o.Usage.Output)*p.Output) / 1e6
+			x.record.Usage.Cost = (float64(u.Input-u.Cached)*p.Input + float64(u.Cached)*p.Cached() + float64(u.Output)*p.Output) / 1e6
 		}
 	}
 	if o.Err != nil {
@@ -271,7 +307,7 @@ func (x *exchange) fail(err error) {
 		x.record.Status = statusClientClosedRequest
 	}
 	bearer.Challenge(x.w.Header(), e, bearer.Resource(x.config.Server.URL, x.r)+bearer.MetadataPath)
-	x.record.BytesOut = apierror.Write(x.w, apierror.OpenAI, e)
+	x.record.BytesOut = apierror.Write(x.w, operation.Dialect(x.r), e)
 }
 
 // whyEnded replaces the error of an ended context by what ended it: the client left

@@ -18,6 +18,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"time"
 )
@@ -82,8 +83,8 @@ type Record struct {
 	Usage             *Usage
 	ResponseModel     string
 	UpstreamRequestID string
-	// Attempts counts what was sent upstream: 2 where a 401 was answered with a new token.
-	Attempts int
+	// Attempts are what was tried upstream, in order; the last one's answer is the client's.
+	Attempts []Attempt
 
 	// Which caches served: the verified token, the decision, the upstream token's state.
 	TokenRemembered    bool
@@ -91,13 +92,28 @@ type Record struct {
 	UpstreamToken      string
 }
 
+// Attempt is one target that was asked, or why it was not.
+type Attempt struct {
+	Upstream    string `json:"upstream"`
+	TargetModel string `json:"target_model,omitempty"`
+	// Status is 0 where no answer came.
+	Status int    `json:"status,omitempty"`
+	Error  string `json:"error,omitempty"`
+	// Seconds is how long its head, or the failure, took to come.
+	Seconds float64 `json:"seconds"`
+}
+
 // ClientLeft is the error code of a request whose client did not wait for the end of its answer.
 const ClientLeft = "client_closed_request"
 
 // Usage is in tokens; Cost is in USD, NaN where the model has no price.
 type Usage struct {
-	Input, Output int64
-	Cost          float64
+	// Input includes Cached, Output includes Reasoning.
+	Input, Cached     int64
+	Output, Reasoning int64
+	// Partial says that the answer broke off, or the client left, before all was told.
+	Partial bool
+	Cost    float64
 }
 
 // Hash names a token in a record: enough to find a client's calls, not to use it.
@@ -159,6 +175,11 @@ func Write(log *slog.Logger, r *Record, end time.Time) {
 	}
 	if u := r.Usage; u != nil {
 		attrs.add(slog.Int64("gen_ai.usage.input_tokens", u.Input), slog.Int64("gen_ai.usage.output_tokens", u.Output))
+		attrs.number("gen_ai.usage.cache_read.input_tokens", u.Cached)
+		attrs.number("gen_ai.usage.reasoning.output_tokens", u.Reasoning)
+		if u.Partial {
+			attrs.add(slog.Bool("usage_partial", true))
+		}
 		if !math.IsNaN(u.Cost) {
 			attrs.add(slog.Float64("cost_usd", u.Cost))
 		}
@@ -167,7 +188,13 @@ func Write(log *slog.Logger, r *Record, end time.Time) {
 		attrs.add(slog.Float64("first_byte_seconds", r.FirstByte.Sub(r.Start).Seconds()))
 	}
 	attrs.add(slog.Float64("total_seconds", total.Seconds()))
-	attrs.number("attempts", int64(r.Attempts))
+	if len(r.Attempts) > 0 {
+		attempts := slices.Clone(r.Attempts)
+		for i := range attempts {
+			attempts[i].Error = bounded(attempts[i].Error)
+		}
+		attrs.add(slog.Any("attempts", attempts))
+	}
 	attrs.text("upstream_request_id", bounded(r.UpstreamRequestID))
 	if r.Principal != "" {
 		attrs.add(slog.Group("cache", slog.Bool("client_token", r.TokenRemembered), slog.Bool("decision", r.DecisionRemembered),

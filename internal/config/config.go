@@ -8,7 +8,6 @@ package config
 
 import (
 	"fmt"
-	"net/url"
 	"time"
 )
 
@@ -106,6 +105,8 @@ type Credential struct {
 	ServiceAccountKey *ServiceAccountKey `yaml:"service_account_key"`
 	// GoogleDefault is Application Default Credentials: on Cloud Run the instance's service account.
 	GoogleDefault *GoogleDefault `yaml:"google_default"`
+	// ClientCredentials gets an access token for a client id and secret (RFC 6749 section 4.4).
+	ClientCredentials *ClientCredentials `yaml:"client_credentials"`
 	// APIKey is a provider's static key.
 	APIKey *APIKey `yaml:"api_key"`
 }
@@ -124,6 +125,19 @@ type GoogleDefault struct {
 	Scopes []string `yaml:"scopes"`
 	// Impersonate is the email of another service account, whose access token is then presented.
 	Impersonate string `yaml:"impersonate"`
+}
+
+// ClientCredentials gets an access token for a client id and secret (RFC 6749 section 4.4): an Entra
+// application's for Azure OpenAI, for one.
+type ClientCredentials struct {
+	// TokenURL is the token endpoint: https://login.microsoftonline.com/TENANT/oauth2/v2.0/token is Entra's.
+	TokenURL string `yaml:"token_url"`
+	// ClientID is what the gateway is called there.
+	ClientID string `yaml:"client_id"`
+	// ClientSecret is where the secret is read.
+	ClientSecret Source `yaml:"client_secret"`
+	// Scopes are asked for with the access token; https://cognitiveservices.azure.com/.default is Azure OpenAI's.
+	Scopes []string `yaml:"scopes"`
 }
 
 // APIKey is a provider's static key; it never leaves the gateway but towards its upstream.
@@ -156,24 +170,32 @@ func (s Source) String() string {
 type Kind string
 
 const (
-	// OpenAI is any OpenAI-compatible base URL.
+	// OpenAI is any API compatible with OpenAI's.
 	OpenAI Kind = "openai"
-	// Vertex is Vertex AI's OpenAI-compatible endpoint, endpoints/openapi.
+	// Azure is the v1 API of Azure OpenAI: OpenAI's, but for how the credential is presented.
+	Azure Kind = "azure"
+	// Anthropic is Anthropic's API.
+	Anthropic Kind = "anthropic"
+	// Gemini is the Gemini API of Google AI Studio.
+	Gemini Kind = "gemini"
+	// Vertex is Vertex AI: OpenAI's, Gemini's and Anthropic's calls, each at paths of its own.
 	Vertex Kind = "vertex"
 )
 
 // Upstream is a provider's API as one of our credentials reaches it.
 type Upstream struct {
-	// Kind is the sort of API: openai is any OpenAI-compatible one, vertex is Vertex AI's
-	// OpenAI-compatible endpoint.
+	// Kind is the sort of API: openai (any that is compatible), azure (Azure OpenAI's v1 API),
+	// anthropic, gemini (Google AI Studio) or vertex (Vertex AI).
 	Kind Kind `yaml:"kind"`
-	// BaseURL replaces the provider's own address (a private endpoint, a local server, a test).
+	// BaseURL replaces the provider's own address (a private endpoint, a local server, a test). It is
+	// required for azure, where each resource has its own; openai's and azure's hold the API's /v1, the
+	// others' don't.
 	BaseURL string `yaml:"base_url"`
 	// Credential names what is presented; only an openai upstream with a base_url may go without.
 	Credential string `yaml:"credential"`
 	// Project is Vertex's Google Cloud project id.
 	Project string `yaml:"project"`
-	// Location is Vertex's: a region such as europe-west4, or global.
+	// Location is Vertex's: a region such as europe-west4, a multi-region (us, eu), or global.
 	Location string `yaml:"location"`
 	// AllowHTTP allows plain http to other machines too: it says that the network between is private.
 	AllowHTTP bool `yaml:"allow_http"`
@@ -204,8 +226,19 @@ type Target struct {
 type Price struct {
 	// Input is the price of what is sent.
 	Input float64 `yaml:"input"`
+	// CachedInput is the price of that part of the input which the provider had cached; without it, input
+	// counts.
+	CachedInput *float64 `yaml:"cached_input"`
 	// Output is the price of what is answered.
 	Output float64 `yaml:"output"`
+}
+
+// Cached is the price of cached input.
+func (p Price) Cached() float64 {
+	if p.CachedInput != nil {
+		return *p.CachedInput
+	}
+	return p.Input
 }
 
 // Server bounds what one request, and all requests of an instance together, may take.
@@ -242,28 +275,32 @@ func (b Bytes) String() string {
 	return fmt.Sprintf("%d", int64(b))
 }
 
-// ServesAt is where the upstream's API begins, without a slash at its end: base_url, or the
-// provider's own address. Paths of the API below it start with a slash.
-//
-// Vertex: cloud.google.com/vertex-ai/generative-ai/docs/start/openai (host without a location's
-// prefix for "global").
-func (u Upstream) ServesAt() string {
-	base := trimSlash(u.BaseURL)
+// Base is where the upstream is, without a slash at its end: base_url, or the provider's own address. It
+// is "" for azure without a base_url, which Load refuses.
+func (u Upstream) Base() string {
+	if u.BaseURL != "" {
+		return trimSlash(u.BaseURL)
+	}
 	switch u.Kind {
 	case OpenAI:
-		if base == "" {
-			return "https://api.openai.com/v1"
-		}
-		return base
+		return "https://api.openai.com/v1"
+	case Anthropic:
+		return "https://api.anthropic.com"
+	case Gemini:
+		return "https://generativelanguage.googleapis.com"
 	case Vertex:
-		if base == "" {
-			host := u.Location + "-aiplatform.googleapis.com"
-			if u.Location == "global" {
-				host = "aiplatform.googleapis.com"
-			}
-			base = "https://" + host
-		}
-		return base + "/v1/projects/" + url.PathEscape(u.Project) + "/locations/" + url.PathEscape(u.Location) + "/endpoints/openapi"
+		return "https://" + vertexHost(u.Location)
 	}
-	return base
+	return ""
+}
+
+// vertexHost is the host of a location: docs.cloud.google.com/gemini-enterprise-agent-platform/resources/locations.
+func vertexHost(location string) string {
+	switch location {
+	case "global":
+		return "aiplatform.googleapis.com"
+	case "us", "eu": // there is no us-aiplatform.googleapis.com
+		return "aiplatform." + location + ".rep.googleapis.com"
+	}
+	return location + "-aiplatform.googleapis.com"
 }

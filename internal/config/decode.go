@@ -41,7 +41,7 @@ func (d *decoder) fault(n *yaml.Node, path, format string, args ...any) {
 	}
 	f := Fault{File: d.file, Path: path, Message: fmt.Sprintf(format, args...)}
 	if strings.HasPrefix(path, "credentials") {
-		f.Path, f.Message = credentialPath.FindString(path), quoted.ReplaceAllString(f.Message, "(not shown)")
+		f.Path, f.Message = credentialPath.FindString(path), value.ReplaceAllString(f.Message, "${1}(not shown)")
 		if f.Path != path {
 			f.Message = "a key in it " + f.Message
 		}
@@ -55,8 +55,8 @@ func (d *decoder) fault(n *yaml.Node, path, format string, args ...any) {
 // Somebody will write a key where its source belongs, and faults are logged: of what stands under
 // credentials, neither a value nor an unknown key is repeated.
 var (
-	quoted         = regexp.MustCompile(`"(?:[^"\\]|\\.)*"`)
-	credentialPath = regexp.MustCompile(`^credentials(\.[A-Za-z0-9_-]{1,64}|\["[^"]{1,64}"\])?((\.(service_account_key|google_default|api_key|from|scopes|impersonate|secret_manager|file|env)\b)|\[[0-9]+\])*`)
+	value          = regexp.MustCompile(`"(?:[^"\\]|\\.)*"|((?:number|boolean|date|tag) )(?:[^\s;]|;\S)+`)
+	credentialPath = regexp.MustCompile(`^credentials(\.[A-Za-z0-9_-]{1,64}|\["[^"]{1,64}"\])?((\.(service_account_key|google_default|client_credentials|api_key|from|scopes|impersonate|token_url|client_id|client_secret|secret_manager|file|env)\b)|\[[0-9]+\])*`)
 )
 
 // decode stores n in v. A null is the same as no value.
@@ -67,7 +67,7 @@ func (d *decoder) decode(n *yaml.Node, path string, v reflect.Value) {
 		d.fault(n, path, "anchors and aliases are not supported; write the value out")
 		return
 	case n.Style&yaml.TaggedStyle != 0:
-		d.fault(n, path, "explicit tags (%s) are not supported; write a plain value", n.Tag)
+		d.fault(n, path, "has the tag %s; write a plain value without", n.Tag)
 		return
 	case n.ShortTag() == "!!null":
 		return

@@ -84,9 +84,13 @@ func readBounded(file string) ([]byte, error) {
 
 var yamlLine = regexp.MustCompile(`^yaml: (?:line (\d+): )?`)
 
+// yamlAnchor is the one text of the document in the parser's errors; it may be a pasted key that begins with *.
+var yamlAnchor = regexp.MustCompile(`anchor '.*'`)
+
 // syntaxFault keeps the line of the YAML parser's error; it knows no column.
 func syntaxFault(file string, err error) Fault {
-	f := Fault{File: file, Line: 1, Column: 1, Message: "is not YAML: " + yamlLine.ReplaceAllString(err.Error(), "")}
+	text := yamlAnchor.ReplaceAllString(yamlLine.ReplaceAllString(err.Error(), ""), "anchor")
+	f := Fault{File: file, Line: 1, Column: 1, Message: "is not YAML: " + text}
 	if m := yamlLine.FindStringSubmatch(err.Error()); m != nil && m[1] != "" {
 		f.Line, _ = strconv.Atoi(m[1])
 	}
@@ -143,6 +147,9 @@ func (c *Config) resolvePaths() {
 	for _, cred := range c.Credentials { // the map's values hold pointers
 		if cred.ServiceAccountKey != nil {
 			resolve(&cred.ServiceAccountKey.From.File)
+		}
+		if cred.ClientCredentials != nil {
+			resolve(&cred.ClientCredentials.ClientSecret.File)
 		}
 		if cred.APIKey != nil {
 			resolve(&cred.APIKey.From.File)

@@ -60,12 +60,19 @@ issuers:
 policies: {files: [../policies/gateway.cedar]}
 credentials:
   key: {api_key: {from: {file: key.txt}}}
+  entra: {client_credentials: {token_url: https://id.example.com/token, client_id: gateway, client_secret: {file: secret.txt}, scopes: [a]}}
 upstreams:
   openai: {kind: openai, credential: key}
   global: {kind: vertex, project: acme, location: global, credential: key}
   near: {kind: vertex, project: acme, location: europe-west4, credential: key}
+  eu: {kind: vertex, project: acme, location: eu, credential: key}
+  private: {kind: vertex, project: acme, location: eu, base_url: https://vertex.internal/, credential: key}
+  azure: {kind: azure, base_url: https://acme.openai.azure.com/openai/v1/, credential: entra}
+  anthropic: {kind: anthropic, credential: key}
+  gemini: {kind: gemini, credential: key}
 models:
-  gpt: {targets: [{upstream: openai, model: gpt-x}]}
+  gpt: {targets: [{upstream: openai, model: gpt-x}], price: {input: 10, output: 30}}
+  claude: {targets: [{upstream: anthropic, model: claude-x}], price: {input: 10, cached_input: 0, output: 30}}
 default_upstream: openai
 `
 	if err := os.WriteFile(file, []byte(doc), 0o600); err != nil {
@@ -92,13 +99,33 @@ default_upstream: openai
 	if got, want := c.Credentials["key"].APIKey.From.File, filepath.Join(dir, "key.txt"); got != want {
 		t.Errorf("secret file %s, want %s", got, want)
 	}
+	if got, want := c.Credentials["entra"].ClientCredentials.ClientSecret.File, filepath.Join(dir, "secret.txt"); got != want {
+		t.Errorf("secret file %s, want %s", got, want)
+	}
+	if gpt, claude := c.Models["gpt"].Price.Cached(), c.Models["claude"].Price.Cached(); gpt != 10 || claude != 0 {
+		t.Errorf("cached input costs %g and %g, want input's price and nothing", gpt, claude)
+	}
+	for name, want := range map[string]string{
+		"openai":    "https://api.openai.com/v1",
+		"global":    "https://aiplatform.googleapis.com",
+		"near":      "https://europe-west4-aiplatform.googleapis.com",
+		"eu":        "https://aiplatform.eu.rep.googleapis.com",
+		"private":   "https://vertex.internal",
+		"azure":     "https://acme.openai.azure.com/openai/v1",
+		"anthropic": "https://api.anthropic.com",
+		"gemini":    "https://generativelanguage.googleapis.com",
+	} {
+		if got := c.Upstreams[name].Base(); got != want {
+			t.Errorf("%s is at %s, want %s", name, got, want)
+		}
+	}
 	for name, want := range map[string]string{
 		"openai": "https://api.openai.com/v1",
-		"global": "https://aiplatform.googleapis.com/v1/projects/acme/locations/global/endpoints/openapi",
-		"near":   "https://europe-west4-aiplatform.googleapis.com/v1/projects/acme/locations/europe-west4/endpoints/openapi",
+		"global": "https://aiplatform.googleapis.com",
+		"near":   "https://europe-west4-aiplatform.googleapis.com",
 	} {
-		if got := c.Upstreams[name].ServesAt(); got != want {
-			t.Errorf("%s serves at %s, want %s", name, got, want)
+		if got := c.Upstreams[name].Base(); got != want {
+			t.Errorf("%s has the base %s, want %s", name, got, want)
 		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -20,6 +21,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"go.yaml.in/yaml/v3"
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/tools/txtar"
 
 	"llmgateway.dev/gateway/internal/config"
@@ -38,7 +40,6 @@ type schema struct {
 	Ref                  string             `json:"$ref,omitempty"`
 	Description          string             `json:"description,omitempty"`
 	Type                 any                `json:"type,omitempty"`
-	Const                any                `json:"const,omitempty"`
 	Enum                 any                `json:"enum,omitempty"`
 	Pattern              string             `json:"pattern,omitempty"`
 	MinLength            int                `json:"minLength,omitempty"`
@@ -100,40 +101,53 @@ var (
 // The schema is stricter than Load in one thing: an empty value (null, "") is not everywhere the
 // same as none.
 var rules = map[string]schema{
-	"Config":                    {Required: []string{"issuers", "policies", "upstreams"}},
-	"Config.Issuers":            {MinItems: 1},
-	"Config.Credentials":        {PropertyNames: something},
-	"Config.Upstreams":          {PropertyNames: something, MinProperties: 1},
-	"Config.Models":             {PropertyNames: something},
-	"Issuer":                    {Required: []string{"url", "audiences"}},
-	"Issuer.URL":                {Pattern: config.WebURL},
-	"Issuer.Audiences":          {MinItems: 1, Items: something},
-	"Issuer.Require":            {AdditionalProperties: something},
-	"Issuer.ClientID":           {MinItems: 1, Items: something},
-	"Issuer.Claims":             {Items: something},
-	"Issuer.Algorithms":         {MinItems: 1, Items: &schema{Enum: config.Algorithms}},
-	"JWKS":                      {MaxProperties: 1},
-	"JWKS.URL":                  {Pattern: config.WebURL},
-	"Policies":                  {Required: []string{"files"}},
-	"Policies.Files":            {MinItems: 1, Items: something},
-	"Credential":                {MinProperties: 1, MaxProperties: 1},
-	"ServiceAccountKey":         {Required: []string{"from", "scopes"}},
-	"ServiceAccountKey.Scopes":  scopes,
-	"GoogleDefault":             {Required: []string{"scopes"}},
-	"GoogleDefault.Scopes":      scopes,
-	"GoogleDefault.Impersonate": {Pattern: config.ServiceAccount},
-	"APIKey":                    {Required: []string{"from"}},
-	"Source":                    {MinProperties: 1, MaxProperties: 1},
-	"Source.SecretManager":      {Pattern: config.SecretVersion},
-	"Source.Env":                {Pattern: config.Variable},
-	"Source.File":               *something,
+	"Config":                     {Required: []string{"issuers", "policies", "upstreams"}},
+	"Config.Issuers":             {MinItems: 1},
+	"Config.Credentials":         {PropertyNames: something},
+	"Config.Upstreams":           {PropertyNames: something, MinProperties: 1},
+	"Config.Models":              {PropertyNames: something},
+	"Issuer":                     {Required: []string{"url", "audiences"}},
+	"Issuer.URL":                 {Pattern: config.WebURL},
+	"Issuer.Audiences":           {MinItems: 1, Items: something},
+	"Issuer.Require":             {AdditionalProperties: something},
+	"Issuer.ClientID":            {MinItems: 1, Items: something},
+	"Issuer.Claims":              {Items: something},
+	"Issuer.Algorithms":          {MinItems: 1, Items: &schema{Enum: config.Algorithms}},
+	"JWKS":                       {MaxProperties: 1},
+	"JWKS.URL":                   {Pattern: config.WebURL},
+	"Policies":                   {Required: []string{"files"}},
+	"Policies.Files":             {MinItems: 1, Items: something},
+	"Credential":                 {MinProperties: 1, MaxProperties: 1},
+	"ServiceAccountKey":          {Required: []string{"from", "scopes"}},
+	"ServiceAccountKey.Scopes":   scopes,
+	"GoogleDefault":              {Required: []string{"scopes"}},
+	"GoogleDefault.Scopes":       scopes,
+	"GoogleDefault.Impersonate":  {Pattern: config.ServiceAccount},
+	"ClientCredentials":          {Required: []string{"token_url", "client_id", "client_secret", "scopes"}},
+	"ClientCredentials.TokenURL": {Pattern: config.WebURL},
+	"ClientCredentials.ClientID": *something,
+	"ClientCredentials.Scopes":   scopes,
+	"APIKey":                     {Required: []string{"from"}},
+	"Source":                     {MinProperties: 1, MaxProperties: 1},
+	"Source.SecretManager":       {Pattern: config.SecretVersion},
+	"Source.Env":                 {Pattern: config.Variable},
+	"Source.File":                *something,
 	"Upstream": {Required: []string{"kind"}, AllOf: []schema{
 		{
-			If: ofKind(config.OpenAI),
-			Then: &schema{
-				Properties: properties{{"project", false}, {"location", false}},
-				AnyOf:      []schema{{Required: []string{"base_url"}}, {Required: []string{"credential"}}},
-			},
+			If:   ofKind(config.OpenAI),
+			Then: &schema{AnyOf: []schema{{Required: []string{"base_url"}}, {Required: []string{"credential"}}}},
+		},
+		{
+			If:   ofKind(config.Azure),
+			Then: &schema{Required: []string{"base_url", "credential"}},
+		},
+		{
+			If:   ofKind(config.Anthropic, config.Gemini),
+			Then: &schema{Required: []string{"credential"}},
+		},
+		{
+			If:   ofKind(config.OpenAI, config.Azure, config.Anthropic, config.Gemini),
+			Then: &schema{Properties: properties{{"project", false}, {"location", false}}},
 		},
 		{
 			If:   ofKind(config.Vertex),
@@ -151,13 +165,14 @@ var rules = map[string]schema{
 	"Target.Upstream":        *something,
 	"Target.Model":           *something,
 	"Price.Input":            {Minimum: 0},
+	"Price.CachedInput":      {Minimum: 0},
 	"Price.Output":           {Minimum: 0},
 	"Server.URL":             {Pattern: "^$|" + config.WebURL},
 	"SecretManager.Endpoint": {Pattern: "^$|" + config.WebURL},
 }
 
-func ofKind(k config.Kind) *schema {
-	return &schema{Properties: properties{{"kind", &schema{Const: k}}}, Required: []string{"kind"}}
+func ofKind(kinds ...config.Kind) *schema {
+	return &schema{Properties: properties{{"kind", &schema{Enum: kinds}}}, Required: []string{"kind"}}
 }
 
 // merge lays the rules over what the type says.
@@ -467,7 +482,18 @@ func TestSchemaRefusesWhatLoadRefuses(t *testing.T) {
 		{"two scopes in one", "[https://www.googleapis.com/auth/cloud-platform]", `["a b"]`},
 		{"impersonating a person", "# impersonate: vertex@acme.iam.gserviceaccount.com", "impersonate: me@acme.com"},
 		{"impersonating a path", "# impersonate: vertex@acme.iam.gserviceaccount.com", "impersonate: a/b@acme.iam.gserviceaccount.com"},
+		{"client credentials without a token endpoint", "      token_url: https://login.microsoftonline.com/TENANT/oauth2/v2.0/token\n", ""},
+		{"client without an id", "client_id: 00000000-0000-0000-0000-000000000000", `client_id: ""`},
+		{"client secret in the file", "client_secret: {secret_manager: projects/acme/secrets/entra/versions/latest}", "client_secret: x"},
+		{"client credentials without a scope", "[https://cognitiveservices.azure.com/.default]", "[]"},
 		{"project for openai", "kind: openai,", "kind: openai, project: acme,"},
+		{"location for azure", "kind: azure,", "kind: azure, location: westeurope,"},
+		{"project for anthropic", "kind: anthropic,", "kind: anthropic, project: acme,"},
+		{"project for gemini", "kind: gemini,", "kind: gemini, project: acme,"},
+		{"azure without a resource", "base_url: https://acme.openai.azure.com/openai/v1, ", ""},
+		{"azure without a credential", ", credential: azure}", "}"},
+		{"anthropic without a key", ", credential: anthropic}", "}"},
+		{"gemini without a key", ", credential: gemini}", "}"},
 		{"vertex without a location", "location: europe-west4, ", ""},
 		{"vertex without a credential", ", credential: vertex}", "}"},
 		{"openai without a key", "base_url: https://api.openai.com/v1, credential: openai}", "}"},
@@ -476,6 +502,7 @@ func TestSchemaRefusesWhatLoadRefuses(t *testing.T) {
 		{"target without a model", "{upstream: openai, model: gpt-4-turbo-2024-04-09}", "{upstream: openai}"},
 		{"model that is a number", "model: gpt-4-turbo-2024-04-09", "model: 4"},
 		{"negative price", "input: 10", "input: -10"},
+		{"negative price of what is cached", "cached_input: 5", "cached_input: -5"},
 		{"default upstream twice", "default_upstream: openai", "default_upstream: [openai, openai]"},
 		{"default upstream that is a mapping", "default_upstream: openai", "default_upstream: {a: b}"},
 	} {
@@ -495,27 +522,35 @@ func TestSchemaRefusesWhatLoadRefuses(t *testing.T) {
 
 // beyond are the faults that no schema finds: they compare what stands in two places, or are about
 // a quantity that is written with a unit.
-var beyond = regexp.MustCompile(`is called|is plain http|is configured twice|as it is at issuers|is not between|is less than max_body|is zero`)
+var beyond = regexp.MustCompile(`is called|has this name|is plain http|is configured twice|as it is at issuers|is not between|is less than max_body|is zero`)
 
 // The whole example is changed in one place in every way there is, and both must say the same.
 func TestSchemaAndLoadAgree(t *testing.T) {
 	s := compiled(t)
 	n := 0
+	var all errgroup.Group
+	all.SetLimit(runtime.GOMAXPROCS(0))
 	edits(read(t, examples(t)["testdata/whole.txtar"]), "", func(what string, edited any, empty bool) {
 		n++
-		doc, err := json.Marshal(edited) // JSON is YAML
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, faults := config.Parse("gateway.yaml", doc)
-		refused := s.Validate(edited)
-		switch {
-		case len(faults) == 0 && refused != nil && !empty:
-			t.Errorf("%s: only the schema refuses it: %v", what, refused)
-		case slices.ContainsFunc(faults, func(f config.Fault) bool { return !beyond.MatchString(f.Message) }) && refused == nil:
-			t.Errorf("%s: only Load refuses it: %v", what, faults)
-		}
+		all.Go(func() error {
+			doc, err := json.Marshal(edited) // JSON is YAML
+			if err != nil {
+				return err
+			}
+			_, faults := config.Parse("gateway.yaml", doc)
+			refused := s.Validate(edited)
+			switch {
+			case len(faults) == 0 && refused != nil && !empty:
+				t.Errorf("%s: only the schema refuses it: %v", what, refused)
+			case slices.ContainsFunc(faults, func(f config.Fault) bool { return !beyond.MatchString(f.Message) }) && refused == nil:
+				t.Errorf("%s: only Load refuses it: %v", what, faults)
+			}
+			return nil
+		})
 	})
+	if err := all.Wait(); err != nil {
+		t.Fatal(err)
+	}
 	if n < 1000 {
 		t.Errorf("only %d edits", n)
 	}

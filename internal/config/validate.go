@@ -16,7 +16,7 @@ import (
 
 // The lists and patterns below are also in the file's JSON Schema, which the tests generate.
 var (
-	kinds = []Kind{OpenAI, Vertex}
+	kinds = []Kind{OpenAI, Azure, Anthropic, Gemini, Vertex}
 	modes = []Mode{Enforce, Audit}
 
 	webURL = regexp.MustCompile(`^https?://`)
@@ -208,22 +208,43 @@ func (v *validator) credentials() {
 		v.named(path, name)
 		c := v.c.Credentials[name]
 		v.exactlyOne(path, given{"service_account_key", c.ServiceAccountKey != nil},
-			given{"google_default", c.GoogleDefault != nil}, given{"api_key", c.APIKey != nil})
+			given{"google_default", c.GoogleDefault != nil}, given{"client_credentials", c.ClientCredentials != nil},
+			given{"api_key", c.APIKey != nil})
 		if k := c.ServiceAccountKey; k != nil {
 			v.source(path+".service_account_key.from", k.From)
-			v.scopes(path+".service_account_key.scopes", k.Scopes)
+			v.scopes(path+".service_account_key.scopes", k.Scopes, vertexScope)
 		}
 		if g := c.GoogleDefault; g != nil {
-			v.scopes(path+".google_default.scopes", g.Scopes)
+			v.scopes(path+".google_default.scopes", g.Scopes, vertexScope)
 			if g.Impersonate != "" && !serviceAccount.MatchString(g.Impersonate) {
 				v.report(path+".google_default.impersonate", "%q is not a service account's email; write NAME@PROJECT.iam.gserviceaccount.com", g.Impersonate)
 			}
+		}
+		if cc := c.ClientCredentials; cc != nil {
+			v.clientCredentials(path+".client_credentials", *cc)
 		}
 		if k := c.APIKey; k != nil {
 			v.source(path+".api_key.from", k.From)
 		}
 	}
 }
+
+func (v *validator) clientCredentials(path string, c ClientCredentials) {
+	if c.TokenURL == "" {
+		v.missing(path+".token_url", "is missing; https://login.microsoftonline.com/TENANT/oauth2/v2.0/token is Entra's")
+	} else {
+		v.url(path+".token_url", c.TokenURL, false)
+	}
+	if c.ClientID == "" {
+		v.missing(path+".client_id", "is missing; give the client's id at the token endpoint")
+	} else {
+		v.named(path+".client_id", c.ClientID)
+	}
+	v.source(path+".client_secret", c.ClientSecret)
+	v.scopes(path+".scopes", c.Scopes, "https://cognitiveservices.azure.com/.default is what Azure OpenAI takes")
+}
+
+const vertexScope = "https://www.googleapis.com/auth/cloud-platform is what Vertex AI takes"
 
 func (v *validator) source(path string, s Source) {
 	v.exactlyOne(path, given{"secret_manager", s.SecretManager != ""}, given{"file", s.File != ""}, given{"env", s.Env != ""})
@@ -235,9 +256,9 @@ func (v *validator) source(path string, s Source) {
 	}
 }
 
-func (v *validator) scopes(path string, scopes []string) {
+func (v *validator) scopes(path string, scopes []string, hint string) {
 	if len(scopes) == 0 {
-		v.missing(path, "is missing; https://www.googleapis.com/auth/cloud-platform is what Vertex AI takes")
+		v.missing(path, "is missing; %s", hint)
 	}
 	for i, s := range scopes {
 		if !scope.MatchString(s) {
@@ -285,27 +306,42 @@ func (v *validator) upstreams() {
 		if u.Credential != "" {
 			v.reference(path+".credential", u.Credential, "credential", credentials)
 		}
-		switch u.Kind {
-		case OpenAI:
-			if u.Project != "" || u.Location != "" {
-				v.report(path, "has project or location, which kind openai knows nothing of; remove them")
-			}
-			if u.BaseURL == "" && u.Credential == "" {
-				v.missing(path+".credential", "is missing; api.openai.com wants a key")
-			}
-		case Vertex:
-			if !project.MatchString(u.Project) {
-				v.missing(path+".project", "%q is not a Google Cloud project id", u.Project)
-			}
-			if !location.MatchString(u.Location) {
-				v.missing(path+".location", "%q is not a location; write one such as europe-west4 or global", u.Location)
-			}
-			if u.Credential == "" {
-				v.missing(path+".credential", "is missing; Vertex AI wants an access token")
-			}
-		default:
-			v.missing(path+".kind", "%q is not a kind of upstream; it must be %s", u.Kind, either(kinds))
+		v.kind(path, u)
+	}
+}
+
+// wants is what an upstream of each kind is presented with.
+var wants = map[Kind]string{
+	OpenAI:    "api.openai.com wants a key",
+	Azure:     "Azure OpenAI wants a key, or an access token of Entra",
+	Anthropic: "Anthropic wants a key",
+	Gemini:    "the Gemini API wants a key",
+	Vertex:    "Vertex AI wants an access token",
+}
+
+// kind checks what an upstream's kind needs and knows.
+func (v *validator) kind(path string, u Upstream) {
+	if !slices.Contains(kinds, u.Kind) {
+		v.missing(path+".kind", "%q is not a kind of upstream; it must be %s", u.Kind, either(kinds))
+		return
+	}
+	if u.Credential == "" && (u.Kind != OpenAI || u.BaseURL == "") {
+		v.missing(path+".credential", "is missing; %s", wants[u.Kind])
+	}
+	if u.Kind == Azure && u.BaseURL == "" {
+		v.missing(path+".base_url", "is missing; give your resource's: https://RESOURCE.openai.azure.com/openai/v1")
+	}
+	if u.Kind != Vertex {
+		if u.Project != "" || u.Location != "" {
+			v.report(path, "has project or location, which kind %s knows nothing of; remove them", u.Kind)
 		}
+		return
+	}
+	if !project.MatchString(u.Project) {
+		v.missing(path+".project", "%q is not a Google Cloud project id", u.Project)
+	}
+	if !location.MatchString(u.Location) {
+		v.missing(path+".location", "%q is not a location; write one such as europe-west4 or global", u.Location)
 	}
 }
 
@@ -328,7 +364,7 @@ func (v *validator) models() {
 			}
 			listed[t] = true
 		}
-		if m.Price != nil && (m.Price.Input < 0 || m.Price.Output < 0) {
+		if m.Price != nil && (m.Price.Input < 0 || m.Price.Cached() < 0 || m.Price.Output < 0) {
 			v.report(path+".price", "is below zero; give USD per million tokens")
 		}
 	}
@@ -366,7 +402,11 @@ func (v *validator) reference(path, name, what string, known []string) {
 	if name == "" {
 		v.missing(path, "is missing; name the %s", what)
 	} else if !v.full() && !slices.Contains(known, name) { // a suggestion costs a search
-		v.report(path, "no %s is called %q; %s", what, name, Suggest(name, known))
+		called := fmt.Sprintf("is called %q", name)
+		if what == "credential" { // where somebody may have pasted a key
+			called = "has this name"
+		}
+		v.report(path, "no %s %s; %s", what, called, Suggest(name, known))
 	}
 }
 
@@ -376,13 +416,13 @@ func (v *validator) eachNamed(path string, values []string) {
 	}
 }
 
-// either is a list in a sentence: a or b.
+// either is a list in a sentence: a, b or c.
 func either[T ~string](of []T) string {
-	words := make([]string, len(of))
-	for i, o := range of {
-		words[i] = string(o)
+	words := string(of[0])
+	for _, o := range of[1 : len(of)-1] {
+		words += ", " + string(o)
 	}
-	return strings.Join(words, " or ")
+	return words + " or " + string(of[len(of)-1])
 }
 
 // named wants something, in characters that a header and a log line carry.

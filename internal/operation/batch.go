@@ -107,7 +107,7 @@ func lineOperation(method, target string) *Operation {
 		return nil
 	}
 	route, err := Match(&http.Request{Method: method, URL: u})
-	if err != nil || route.Group != Inference || route.Body != JSON {
+	if err != nil || route.Group != Inference || route.Body != JSON || route.Dialect != apierror.OpenAI {
 		return nil
 	}
 	return route.Operation

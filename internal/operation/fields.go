@@ -18,6 +18,7 @@ type role int
 const (
 	inner role = iota
 	modelName
+	modelResource // models/NAME
 	streamFlag
 	maxOutputTokens
 	includeUsage
@@ -102,6 +103,22 @@ var (
 	})
 	// A stream's last event tells the usage unasked.
 	responseFields = fields(inference, map[string]role{"max_output_tokens": maxOutputTokens})
+
+	// docs.anthropic.com/en/api/messages; the version is a header's.
+	messageFields = fields(inference, map[string]role{"max_tokens": maxOutputTokens, "anthropic_version": undecidable})
+
+	// Google's JSON has each name in two spellings (protobuf.dev/programming-guides/json). The model is the
+	// path's; where the body repeats it, it does so as models/NAME.
+	contentFields = fields(map[string]role{
+		"model":                               modelResource,
+		"requests/*/model":                    modelResource,
+		"generateContentRequest/model":        modelResource,
+		"generate_content_request/model":      modelResource,
+		"generationConfig/maxOutputTokens":    maxOutputTokens,
+		"generationConfig/max_output_tokens":  maxOutputTokens,
+		"generation_config/maxOutputTokens":   maxOutputTokens,
+		"generation_config/max_output_tokens": maxOutputTokens,
+	})
 
 	formFields = fields(map[string]role{"model": modelName, "stream": streamFlag})
 

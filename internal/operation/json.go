@@ -19,10 +19,14 @@ const maxFurther = 32
 // parser reads one JSON object, in one walk, for what the gateway acts on.
 type parser struct {
 	dec *jsontext.Decoder
-	// base is where the object stands in the request's body.
+	// text is the object, base where it stands in the request's body.
+	text []byte
 	base int
 
-	model           *ModelRef
+	model *ModelRef
+	// name is where the last member's name began; modelMember is model's, name and value.
+	name            int
+	modelMember     extent
 	further         []ModelRef
 	stream          bool
 	maxOutputTokens *int64
@@ -39,7 +43,7 @@ type extent struct{ start, end int }
 
 // parse reads text, an object that stands at base, as fields say.
 func (p *parser) parse(text []byte, base int, fields *Fields) error {
-	p.base = base
+	p.text, p.base = text, base
 	if p.dec == nil {
 		p.dec = new(jsontext.Decoder)
 	}
@@ -62,7 +66,10 @@ func (p *parser) parse(text []byte, base int, fields *Fields) error {
 // ask is what the object asks of the operation.
 func (p *parser) ask(op *Operation) (Ask, error) {
 	ask := Ask{Stream: p.stream, MaxOutputTokens: p.maxOutputTokens}
-	if op.NeedsModel() {
+	switch {
+	case op.modelInPath():
+		ask.Models = p.further
+	case op.NeedsModel():
 		if p.model == nil {
 			return Ask{}, noModel()
 		}
@@ -118,11 +125,13 @@ func (p *parser) object(f *Fields, path string) error {
 		}
 	}
 	for p.dec.PeekKind() != '}' {
+		before := p.offset()
 		tok, err := p.dec.ReadToken()
 		if err != nil {
 			return malformed(err)
 		}
 		name := tok.String()
+		p.name = before + bytes.IndexByte(p.text[before-p.base:], '"')
 		next, known := f.members[name]
 		at := strings.TrimPrefix(path+"."+name, ".")
 		if !known {
@@ -176,17 +185,26 @@ func (p *parser) leaf(r role, path string, kind jsontext.Kind) error {
 	end := p.offset()
 	start := end - len(v)
 	switch r {
-	case modelName:
-		name, err := text(v, path)
+	case modelName, modelResource:
+		name, err := unquote(v, path)
 		if err != nil {
 			return err
+		}
+		form := quoted
+		if r == modelResource {
+			var ok bool
+			if name, ok = strings.CutPrefix(name, resourcePrefix); !ok {
+				return wrongType(path, "the path's model as models/NAME")
+			}
+			form = resource
 		}
 		if name == "" {
 			return apierror.New(apierror.InvalidRequest, "%s is empty; name a model", path).At(path)
 		}
-		ref := ModelRef{Name: name, start: start, end: end}
-		if path == "model" {
+		ref := ModelRef{Name: name, start: start, end: end, form: form}
+		if path == "model" && r == modelName {
 			p.model = &ref
+			p.modelMember = extent{p.name, end}
 			return nil
 		}
 		if len(p.further) == maxFurther {
@@ -211,18 +229,18 @@ func (p *parser) leaf(r role, path string, kind jsontext.Kind) error {
 		}
 		p.maxOutputTokens = &n
 	case purpose:
-		p.purpose, err = text(v, path)
+		p.purpose, err = unquote(v, path)
 	case lineURL:
-		p.url, err = text(v, path)
+		p.url, err = unquote(v, path)
 	case lineMethod:
-		p.method, err = text(v, path)
+		p.method, err = unquote(v, path)
 	case lineBody:
 		p.call = extent{start, end}
 	}
 	return err
 }
 
-func text(v jsontext.Value, path string) (string, error) {
+func unquote(v jsontext.Value, path string) (string, error) {
 	if v.Kind() != '"' {
 		return "", wrongType(path, "a string")
 	}

@@ -99,7 +99,7 @@ func (r *Request) readParts() error {
 		if p == nil || p.value.start == p.value.end {
 			return noModel()
 		}
-		r.Models = []ModelRef{{Name: string(r.bytes(p.value)), start: p.value.start, end: p.value.end, plain: true}}
+		r.Models = []ModelRef{{Name: string(r.bytes(p.value)), start: p.value.start, end: p.value.end, form: plain}}
 	}
 	if r.Operation.Fields == fileFields {
 		return r.readFile(read[purpose], read[batchFile])

@@ -38,8 +38,8 @@ func Groups() []Group { return []Group{Inference, Files, Batches, FineTuning} }
 type Operation struct {
 	Name   Name
 	Method string
-	// Path is matched segment by segment: {id} is one segment of id characters, {model...} the
-	// percent-decoded rest.
+	// Path is matched segment by segment: {id}, {project} and {location} are a segment of id
+	// characters, {model}:verb is a model and what is asked of it, {model...} the percent-decoded rest.
 	Path    string
 	Dialect apierror.Dialect
 	// Group is "" for the lists, which need no permit and are answered here.
@@ -68,7 +68,12 @@ const (
 )
 
 // NeedsModel reports whether a request of the operation must name a model.
-func (o *Operation) NeedsModel() bool { return o.Fields != nil && o.Fields.members["model"] != nil }
+func (o *Operation) NeedsModel() bool {
+	return o.modelInPath() || o.Fields != nil && o.Fields.members["model"] != nil
+}
+
+// modelInPath reports whether the operation's model is the path's.
+func (o *Operation) modelInPath() bool { return strings.Contains(o.Path, "{model}") }
 
 // IsList reports whether the operation only shows which models are allowed.
 func (o *Operation) IsList() bool { return o.Group == "" }
@@ -125,7 +130,43 @@ var table = []*Operation{
 
 	{Name: "models.list", Method: "GET", Path: "/v1/models"},
 	{Name: "models.retrieve", Method: "GET", Path: "/v1/models/{model...}"},
+
+	{Name: "messages.create", Method: "POST", Path: "/v1/messages", Dialect: apierror.Anthropic, Group: Inference, Body: JSON, Fields: messageFields, Query: []string{"beta"}},
+	{Name: "messages.count_tokens", Method: "POST", Path: "/v1/messages/count_tokens", Dialect: apierror.Anthropic, Group: Inference, Body: JSON, Fields: messageFields, Query: []string{"beta"}},
 }
+
+// The Gemini API and Vertex AI have the same operations under several paths
+// (ai.google.dev/api, cloud.google.com/vertex-ai/docs/reference/rest).
+func init() {
+	const gemini, vertex = "/v1beta/models/{model}", "/v1beta1/projects/{project}/locations/{location}/publishers/google/models/{model}"
+	for _, row := range []struct {
+		verb  string
+		name  Name
+		paths []string
+	}{
+		{"generateContent", "models.generate_content", []string{gemini, vertex}},
+		{streamVerb, "models.generate_content", []string{gemini, vertex}},
+		{"countTokens", "models.count_tokens", []string{gemini, vertex}},
+		{"embedContent", "models.embed_content", []string{gemini, vertex}},
+		{"batchEmbedContents", "models.embed_content", []string{gemini}},
+		{"predict", "models.predict", []string{vertex}},
+	} {
+		for _, beta := range row.paths {
+			_, rest, _ := strings.Cut(beta[1:], "/")
+			version, _, _ := strings.Cut(beta[1:], "/")
+			for _, v := range []string{version, "v1"} {
+				op := &Operation{Name: row.name, Method: "POST", Path: "/" + v + "/" + rest + ":" + row.verb, Dialect: apierror.Google, Group: Inference, Body: JSON, Fields: contentFields}
+				if row.verb == streamVerb {
+					op.Query = []string{"alt"}
+				}
+				table = append(table, op)
+			}
+		}
+	}
+}
+
+// streamVerb is the one that asks for a stream: of events with alt=sse, else of a JSON array's elements.
+const streamVerb = "streamGenerateContent"
 
 // All lists the table's rows. They must not be changed.
 func All() []*Operation { return table }
@@ -137,16 +178,40 @@ type Route struct {
 	Path string
 	// Query is the query to send, re-encoded from the parameters that were read.
 	Query string
-	// Model is the model of the path, where the row has one.
-	Model string
+	// Model is the model of the path, where the row has one; Verb what is asked of it.
+	Model, Verb string
+	// Project and Location are those of a Vertex AI path.
+	Project, Location string
+	// Dialect is that of the answer: the row's, but for lists, which Anthropic's SDKs ask for under OpenAI's
+	// path.
+	Dialect apierror.Dialect
 	// ContentType is the body's, to send; ReadHead sets it.
 	ContentType string
 
 	boundary string
 }
 
-// Match finds the row of a request. The dialect of the second result's error is the first's, OpenAI
-// where no row has the path.
+// Dialect is the dialect in which to answer a request whatever becomes of it: its path's, OpenAI where
+// no row has the path.
+func Dialect(r *http.Request) apierror.Dialect {
+	for _, op := range table {
+		if route := (Route{Operation: op}); route.matchPath(r.URL.EscapedPath()) {
+			return dialect(op, r.Header)
+		}
+	}
+	return apierror.OpenAI
+}
+
+// dialect knows Anthropic's SDKs by the header that they always send
+// (docs.anthropic.com/en/api/versioning).
+func dialect(op *Operation, h http.Header) apierror.Dialect {
+	if op.IsList() && h.Get("Anthropic-Version") != "" {
+		return apierror.Anthropic
+	}
+	return op.Dialect
+}
+
+// Match finds the row of a request.
 func Match(r *http.Request) (Route, error) {
 	path := r.URL.EscapedPath()
 	var methods []string
@@ -159,6 +224,7 @@ func Match(r *http.Request) (Route, error) {
 			methods = append(methods, op.Method)
 			continue
 		}
+		route.Dialect = dialect(op, r.Header)
 		return route, route.readQuery(r.URL)
 	}
 	if methods != nil {
@@ -186,26 +252,44 @@ func (r *Route) matchPath(path string) bool {
 		return false
 	}
 	for i := range want {
-		if want[i] == "{id}" && isID(got[i]) {
+		name, verb, variable := strings.Cut(strings.TrimPrefix(want[i], "{"), "}")
+		if !variable {
+			if want[i] != got[i] {
+				return false
+			}
 			continue
 		}
-		if want[i] != got[i] {
+		value, asked, _ := strings.Cut(got[i], ":")
+		if name != "model" {
+			value, asked = got[i], ""
+		} else if verb != ":"+asked {
 			return false
+		}
+		if !isID(value) {
+			return false
+		}
+		switch name {
+		case "model":
+			r.Model, r.Verb = value, asked
+		case "project":
+			r.Project = value
+		case "location":
+			r.Location = value
 		}
 	}
 	r.Path = path
 	return true
 }
 
-// isID accepts the ids that providers give to stored objects (ftjob-abc123, file_1, ft:gpt-4o:acme::id):
-// unreserved characters and the colon, with no path meaning.
+// isID accepts the ids that providers give to stored objects (ftjob-abc123, file_1, ft:gpt-4o:acme::id) and
+// to models (claude-sonnet-4@20250514): unreserved characters, colon and at, with no path meaning.
 func isID(s string) bool {
 	if s == "" || len(s) > 256 || s[0] == '.' {
 		return false
 	}
 	for _, c := range []byte(s) {
 		switch {
-		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', strings.IndexByte("-_.:", c) >= 0:
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', strings.IndexByte("-_.:@", c) >= 0:
 		default:
 			return false
 		}
@@ -229,6 +313,9 @@ func (r *Route) readQuery(u *url.URL) error {
 		}
 		if len(values) > 1 && !(several && name == base+"[]") {
 			return apierror.New(apierror.InvalidRequest, "the query parameter %s is given twice; keep one", base).At(base)
+		}
+		if name == "alt" && values[0] != "sse" {
+			return apierror.New(apierror.InvalidRequest, "alt must be sse; without it a stream is a JSON array").At(base)
 		}
 	}
 	r.Query = query.Encode()

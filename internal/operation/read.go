@@ -1,6 +1,7 @@
 package operation
 
 import (
+	"bytes"
 	"slices"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -19,6 +20,8 @@ type Request struct {
 	UsageAsked bool
 
 	body []byte
+	// modelMember is where the member model stands, name and value.
+	modelMember extent
 	// usage is the splice that asks for usage; its text is "" where none is needed.
 	usage splice
 }
@@ -45,10 +48,22 @@ type Line struct {
 // ModelRef is a model's name and where in the body it stands.
 type ModelRef struct {
 	Name string
-	// start and end enclose a JSON string, or, where plain is true, the name as it is.
+	// start and end enclose it, in this form.
 	start, end int
-	plain      bool
+	form       form
 }
+
+// form is how a model's name is written.
+type form int
+
+const (
+	quoted   form = iota // a JSON string
+	resource             // a JSON string, models/NAME
+	plain                // as it is
+	inPath               // nowhere in the body
+)
+
+const resourcePrefix = "models/"
 
 // splice replaces the bytes from start to end.
 type splice struct {
@@ -89,7 +104,11 @@ func (r *Request) readJSON() error {
 	if err != nil {
 		return err
 	}
-	r.Ask, r.UsageAsked = ask, p.usageAsked
+	r.Ask, r.UsageAsked, r.modelMember = ask, p.usageAsked, p.modelMember
+	if r.modelInPath() {
+		r.Models = append([]ModelRef{{Name: r.Model, form: inPath}}, r.Models...)
+		r.Stream = r.Verb == streamVerb
+	}
 	if r.Stream && !p.usageAsked && r.Fields.members["stream_options"] != nil {
 		r.usage = p.usage
 	}
@@ -125,17 +144,46 @@ func (r *Request) Bytes(names []string, usage bool) [][]byte {
 	var splices []splice
 	for i, m := range r.Refs() {
 		switch {
-		case names[i] == m.Name:
-		case m.plain:
+		case names[i] == m.Name || m.form == inPath:
+		case m.form == plain:
 			splices = append(splices, splice{m.start, m.end, names[i]})
+		case m.form == resource:
+			splices = append(splices, splice{m.start, m.end, quote(resourcePrefix + names[i])})
 		default:
-			quoted, _ := jsontext.AppendQuote(nil, names[i]) // configured names are valid UTF-8
-			splices = append(splices, splice{m.start, m.end, string(quoted)})
+			splices = append(splices, splice{m.start, m.end, quote(names[i])})
 		}
 	}
 	if usage && r.usage.text != "" {
 		splices = append(splices, r.usage)
 	}
+	return r.splice(splices)
+}
+
+// BytesWithout returns the body without its member model, and with the member that replaces it, such as
+// "anthropic_version":"…", in its place; other models are replaced as Bytes does.
+func (r *Request) BytesWithout(names []string, member string) [][]byte {
+	splices := []splice{{r.modelMember.start, r.modelMember.end, member}}
+	for i, m := range r.Models[1:] {
+		splices = append(splices, splice{m.start, m.end, quote(names[i+1])})
+	}
+	return r.splice(splices)
+}
+
+// BytesWith returns the body that Bytes would, with a member more.
+func (r *Request) BytesWith(names []string, member string) [][]byte {
+	parts := r.Bytes(names, false)
+	parts[0] = parts[0][bytes.IndexByte(parts[0], '{')+1:]
+	return append([][]byte{[]byte("{" + member + ",")}, parts...)
+}
+
+// quote writes a configured name, which is valid UTF-8, as a JSON string.
+func quote(name string) string {
+	b, _ := jsontext.AppendQuote(nil, name)
+	return string(b)
+}
+
+// splice puts the splices in.
+func (r *Request) splice(splices []splice) [][]byte {
 	slices.SortFunc(splices, func(a, b splice) int { return a.start - b.start })
 	parts := make([][]byte, 0, 2*len(splices)+1)
 	at := 0

@@ -267,19 +267,20 @@ func TestWhatIsNotInTheTableIsRefused(t *testing.T) {
 
 // A row added to the table must be decidable: named, grouped or a list, and reachable.
 func TestEveryRowIsWhole(t *testing.T) {
-	seen := map[operation.Name]bool{}
+	seen := map[operation.Name]*operation.Operation{}
 	for _, op := range operation.All() {
-		if op.Name == "" || seen[op.Name] {
+		// Google's API has an operation under several paths; to policies they are one.
+		if first := seen[op.Name]; op.Name == "" || first != nil && (op.Dialect != apierror.Google || first.Dialect != op.Dialect || first.Group != op.Group) {
 			t.Errorf("%s %s: name %q is empty or repeated", op.Method, op.Path, op.Name)
 		}
-		seen[op.Name] = true
+		seen[op.Name] = op
 		if op.IsList() && (op.Method != http.MethodGet || op.Fields != nil) {
 			t.Errorf("%s needs a group: what changes something or takes a body must be decided on", op.Name)
 		}
 		if op.Group != "" && op.Method != http.MethodGet && op.Group != operation.Inference && !op.Effects {
 			t.Errorf("%s changes something upstream and must say so", op.Name)
 		}
-		path := strings.NewReplacer("{id}", "x-1", "{model...}", "m").Replace(op.Path)
+		path := strings.NewReplacer("{id}", "x-1", "{model...}", "m", "{model}", "m", "{project}", "p", "{location}", "l").Replace(op.Path)
 		if r, err := operation.Match(httptest.NewRequest(op.Method, path, nil)); err != nil || r.Operation != op {
 			t.Errorf("%s: %s %s matches %v, %v", op.Name, op.Method, path, r.Operation, err)
 		}

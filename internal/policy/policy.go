@@ -55,7 +55,7 @@ type Decision struct {
 	Remembered bool
 	// Line is the first denied line of a refused batch file, from 1.
 	Line int
-	// Cause is why the request was refused before any policy was asked, or nil.
+	// Cause is why the request was refused where it was not by a policy, or nil.
 	Cause error
 	// Refusal is OperationNotAllowed or ModelNotAllowed where the policies deny the request.
 	Refusal apierror.Kind
@@ -94,6 +94,16 @@ func (p *Policies) Decide(who *principal.Principal, req *operation.Request, at t
 		d.Routes = q.routes(&Decision{}, req)
 	}
 	return d
+}
+
+// Keep drops routes for another reason than policies. Where none is left, the request is refused as if
+// they forbade it.
+func (d *Decision) Keep(may func(Route) bool, otherwise error) {
+	kept := slices.DeleteFunc(d.Routes, func(r Route) bool { return !may(r) })
+	if len(kept) == 0 && len(d.Routes) > 0 && !d.Denied() {
+		d.Refusal, d.Cause = apierror.ModelNotAllowed, otherwise
+	}
+	d.Routes = kept
 }
 
 // Denied reports whether the policies deny the request. In audit mode it may be served all the

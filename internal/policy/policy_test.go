@@ -189,10 +189,12 @@ func TestEveryOperationIsDeniedWithoutAPermitAndAllowedByItsGroups(t *testing.T)
 	decided := 0
 	for _, op := range operation.All() {
 		t.Run(string(op.Name), func(t *testing.T) {
-			line := op.Method + " " + strings.NewReplacer("{id}", "x-1", "{model...}", "gpt-4-turbo").Replace(op.Path)
+			line := op.Method + " " + strings.NewReplacer("{id}", "x-1", "{model...}", "gpt-4-turbo", "{model}", "gpt-4-turbo", "{project}", "p", "{location}", "l").Replace(op.Path)
 			switch {
 			case op.Body == operation.Multipart:
 				line += " model=gpt-4-turbo purpose=user_data"
+			case op.Body == operation.JSON && op.Dialect == apierror.Google:
+				line += ` {}`
 			case op.Body == operation.JSON:
 				line += ` {"model":"gpt-4-turbo"}`
 			}

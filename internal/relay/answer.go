@@ -56,7 +56,7 @@ func (a *Answer) Copy(ctx context.Context, w http.ResponseWriter) *Outcome {
 	}
 	w.WriteHeader(a.StatusCode)
 
-	out := &writer{w: w, flush: http.NewResponseController(w).Flush, o: o}
+	out := &writer{w: w, flush: http.NewResponseController(w).Flush, o: o, eager: a.mayTrickle(media)}
 	r := buffers.Get().(*bufio.Reader)
 	r.Reset(a.Body)
 	defer func() { r.Reset(nil); buffers.Put(r) }()
@@ -118,6 +118,12 @@ func (a *Answer) copyEvents(out *writer, r *bufio.Reader) error {
 	}
 }
 
+// mayTrickle reports whether an answer that is no stream of events may come bit by bit all the same:
+// audio, or the array that is a stream of Google's.
+func (a *Answer) mayTrickle(media string) bool {
+	return a.ContentLength < 0 && media != "text/event-stream" && (media != "application/json" || a.call.Dialect == apierror.Google)
+}
+
 // endsByClosing reports whether the answer's framing says nothing of its end (RFC 9112 section 6.3, item 8).
 func (a *Answer) endsByClosing() bool {
 	return a.ProtoMajor == 1 && a.ContentLength < 0 && len(a.TransferEncoding) == 0
@@ -159,6 +165,8 @@ type writer struct {
 	w     io.Writer
 	flush func() error
 	o     *Outcome
+	// eager flushes each write.
+	eager bool
 	err   error
 }
 
@@ -171,6 +179,9 @@ func (w *writer) Write(p []byte) (int, error) {
 	}
 	n, err := w.w.Write(p)
 	w.o.Bytes += int64(n)
+	if err == nil && w.eager {
+		err = w.flush()
+	}
 	if err != nil {
 		w.err = clientLeft{err}
 	}

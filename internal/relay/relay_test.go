@@ -102,6 +102,10 @@ const (
 	usage  = "data: {\"id\":\"1\",\"model\":\"m-1\",\"choices\":[],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":5}}\n\n"
 	end    = "data: [DONE]\n\n"
 
+	messageEvents = "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"model\":\"m-1\",\"usage\":{\"input_tokens\":1,\"cache_read_input_tokens\":2,\"output_tokens\":1}}}\n\n" +
+		"event: ping\ndata: {\"type\":\"ping\"}\n\nevent: message_delta\ndata: {\"type\":\"message_delta\",\"usage\":{\"output_tokens\":5}}\n\n"
+	googleEvents = "data: {\"modelVersion\":\"m-1\",\"usageMetadata\":{\"promptTokenCount\":3,\"totalTokenCount\":3}}\r\n\r\n" +
+		"data: {\"usageMetadata\":{\"promptTokenCount\":3,\"candidatesTokenCount\":4,\"thoughtsTokenCount\":1}}\r\n\r\n"
 	responseEvents = "event: response.created\ndata: {\"type\":\"response.created\",\"response\":{\"model\":\"m-1\",\"usage\":null}}\n\n" +
 		"event: response.completed\ndata: {\"response\":{\"model\":\"m-1\",\"usage\":{\"input_tokens\":3,\"output_tokens\":5}}}\n\n"
 )
@@ -124,6 +128,8 @@ func TestAStreamPassesByteForByteButForTheUsageThatWeAskedFor(t *testing.T) {
 		{"invalid JSON passes", "data: {nonsense\n\n" + end, "data: {nonsense\n\n" + end, true},
 		{"a usage beside choices stays", strings.Replace(usage, "[]", "[{}]", 1) + end, strings.Replace(usage, "[]", "[{}]", 1) + end, true},
 		{"a streamed response tells its usage unasked", responseEvents, responseEvents, false},
+		{"a streamed message tells its usage bit by bit", messageEvents, messageEvents, false},
+		{"a stream of Google's tells it with each event", googleEvents, googleEvents, false},
 		{"an event of 3 MiB passes unread", "data: " + strings.Repeat("x", 3<<20) + "\n\n" + usage + end, "data: " + strings.Repeat("x", 3<<20) + "\n\n" + end, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -136,7 +142,7 @@ func TestAStreamPassesByteForByteButForTheUsageThatWeAskedFor(t *testing.T) {
 			if o.Err != nil || o.Bytes != int64(len(tt.want)) || o.FirstByte.IsZero() {
 				t.Errorf("%+v", o)
 			}
-			if strings.Contains(tt.sent, "_tokens") && (o.Usage == nil || *o.Usage != relay.Usage{Input: 3, Output: 5}) {
+			if (strings.Contains(tt.sent, "_tokens") || strings.Contains(tt.sent, "TokenCount")) && (o.Usage == nil || o.Usage.Input != 3 || o.Usage.Output != 5) {
 				t.Errorf("usage %v", o.Usage)
 			}
 		})
@@ -393,7 +399,7 @@ func TestOnlyHarmlessHeadersReachTheClient(t *testing.T) {
 		names = append(names, name)
 	}
 	slices.Sort(names)
-	if diff := cmp.Diff([]string{"Content-Length", "Content-Type", "Date", "Retry-After", "X-Ratelimit-Remaining-Requests", "X-Upstream-Request-Id"}, names); diff != "" {
+	if diff := cmp.Diff([]string{"Content-Type", "Date", "Retry-After", "X-Ratelimit-Remaining-Requests", "X-Upstream-Request-Id"}, names); diff != "" {
 		t.Errorf("client saw (-want +got):\n%s", diff)
 	}
 	if len(resp.Trailer) > 0 {
@@ -621,5 +627,70 @@ func BenchmarkStream(b *testing.B) {
 				resp.Body.Close()
 			}
 		})
+	}
+}
+
+func TestCachedAndReasoningTokensAreTold(t *testing.T) {
+	for name, tt := range map[string]struct {
+		body string
+		want relay.Usage
+	}{
+		"chat":      {`{"usage":{"prompt_tokens":10,"completion_tokens":7,"prompt_tokens_details":{"cached_tokens":4},"completion_tokens_details":{"reasoning_tokens":3}}}`, relay.Usage{Input: 10, Cached: 4, Output: 7, Reasoning: 3}},
+		"responses": {`{"usage":{"input_tokens":10,"output_tokens":7,"input_tokens_details":{"cached_tokens":4},"output_tokens_details":{"reasoning_tokens":3}}}`, relay.Usage{Input: 10, Cached: 4, Output: 7, Reasoning: 3}},
+		"messages":  {`{"usage":{"input_tokens":5,"cache_read_input_tokens":4,"cache_creation_input_tokens":1,"output_tokens":7}}`, relay.Usage{Input: 10, Cached: 4, Output: 7}},
+		"Google":    {`{"usageMetadata":{"promptTokenCount":10,"cachedContentTokenCount":4,"candidatesTokenCount":4,"thoughtsTokenCount":3}}`, relay.Usage{Input: 10, Cached: 4, Output: 7, Reasoning: 3}},
+		"an array of Google's": {`[{"usageMetadata":{"promptTokenCount":10}},
+			{"usageMetadata":{"promptTokenCount":10,"cachedContentTokenCount":4,"candidatesTokenCount":7}}]`, relay.Usage{Input: 10, Cached: 4, Output: 7}},
+	} {
+		g := newGateway(t, serve(t, func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", "application/json; charset=UTF-8")
+			io.WriteString(w, tt.body)
+		}), relay.Call{})
+		if _, body, err := get(t, g.URL); err != nil || body != tt.body {
+			t.Errorf("%s: %v %q", name, err, body)
+		}
+		if o := <-g.outcomes; o.Usage == nil || *o.Usage != tt.want {
+			t.Errorf("%s: %+v", name, o.Usage)
+		}
+	}
+}
+
+func TestAnArrayThatIsAStreamTrickles(t *testing.T) {
+	next := make(chan bool)
+	g := newGateway(t, serve(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		for _, s := range []string{"[{}", ",{}", "]"} {
+			io.WriteString(w, s)
+			w.(http.Flusher).Flush()
+			<-next
+		}
+	}), relay.Call{Dialect: apierror.Google})
+	resp, err := http.Get(g.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	for _, want := range []string{"[{}", ",{}", "]"} {
+		got := make([]byte, len(want))
+		if _, err := io.ReadFull(resp.Body, got); err != nil || string(got) != want {
+			t.Fatalf("%q %v", got, err)
+		}
+		next <- true
+	}
+}
+
+func TestAnthropicsOwnHeadersGoAlongInItsDialect(t *testing.T) {
+	var got http.Header
+	g := newGateway(t, serve(t, func(w http.ResponseWriter, r *http.Request) { got = r.Header }), relay.Call{Dialect: apierror.Anthropic})
+	req, _ := http.NewRequest("GET", g.URL, nil)
+	req.Header.Set("Anthropic-Version", "2023-06-01")
+	req.Header["Anthropic-Beta"] = []string{"oauth-2025-04-20, a-1", "b-2"}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if v, b := got.Get("Anthropic-Version"), got.Get("Anthropic-Beta"); v != "2023-06-01" || b != "a-1,b-2" {
+		t.Errorf("version %q, betas %q", v, b)
 	}
 }

@@ -88,10 +88,11 @@ func data(event []byte) []byte {
 // "usage":null with every chunk but the last; decoding each would cost more than passing it on.
 func tellsUsage(event []byte) bool {
 	for {
-		_, rest, found := bytes.Cut(event, []byte(`"usage"`))
+		_, rest, found := bytes.Cut(event, []byte(`"usage`)) // usage, usageMetadata
 		if !found {
 			return false
 		}
+		rest = bytes.TrimPrefix(rest, []byte(`"`))
 		if !bytes.HasPrefix(bytes.TrimLeft(rest, ": "), []byte("null")) {
 			return true
 		}

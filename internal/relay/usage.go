@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"io"
@@ -8,40 +9,88 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// Usage is what an answer says it cost, in tokens.
+// Usage is what an answer says it cost, in tokens. Input includes Cached, Output includes Reasoning.
 type Usage struct {
-	Input, Output int64
+	Input, Cached     int64
+	Output, Reasoning int64
 }
 
-// summary is the part of an answer, or of a stream's event, that the gateway reads.
+// summary is the part of an answer, or of a stream's event, that the gateway reads, in all dialects.
 type summary struct {
 	Model   string            `json:"model"`
 	Choices []json.RawMessage `json:"choices"`
 	Usage   *tokens           `json:"usage"`
 	// Response is what the events of a streamed response speak of
-	// (platform.openai.com/docs/api-reference/responses-streaming).
+	// (platform.openai.com/docs/api-reference/responses-streaming), Message those of a streamed message
+	// (docs.anthropic.com/en/docs/build-with-claude/streaming).
 	Response *summary `json:"response"`
+	Message  *summary `json:"message"`
+	// Google's (ai.google.dev/api/generate-content#UsageMetadata).
+	ModelVersion string  `json:"modelVersion"`
+	Metadata     *google `json:"usageMetadata"`
 }
 
-// tokens are counted under the first pair of names by chat, completions and embeddings, under the
-// second by responses, images and audio (platform.openai.com/docs/api-reference).
+// tokens are counted under the first pair of names by OpenAI's chat, completions and embeddings, under
+// the second by its responses, images and audio, and by Anthropic, which counts what it read from and
+// wrote to its cache beside.
 type tokens struct {
-	Prompt     int64 `json:"prompt_tokens"`
-	Completion int64 `json:"completion_tokens"`
-	Input      int64 `json:"input_tokens"`
-	Output     int64 `json:"output_tokens"`
+	Prompt        int64 `json:"prompt_tokens"`
+	Completion    int64 `json:"completion_tokens"`
+	Input         int64 `json:"input_tokens"`
+	Output        int64 `json:"output_tokens"`
+	CacheRead     int64 `json:"cache_read_input_tokens"`
+	CacheCreation int64 `json:"cache_creation_input_tokens"`
+
+	PromptDetails     details `json:"prompt_tokens_details"`
+	CompletionDetails details `json:"completion_tokens_details"`
+	InputDetails      details `json:"input_tokens_details"`
+	OutputDetails     details `json:"output_tokens_details"`
 }
 
+type details struct {
+	Cached    int64 `json:"cached_tokens"`
+	Reasoning int64 `json:"reasoning_tokens"`
+}
+
+type google struct {
+	Prompt     int64 `json:"promptTokenCount"`
+	Cached     int64 `json:"cachedContentTokenCount"`
+	Candidates int64 `json:"candidatesTokenCount"`
+	Thoughts   int64 `json:"thoughtsTokenCount"`
+}
+
+// note keeps what is told. A stream tells it bit by bit, and each number as its total so far.
 func (s *summary) note(o *Outcome) {
-	if s.Response != nil {
-		s.Response.note(o)
+	for _, inner := range []*summary{s.Response, s.Message} {
+		if inner != nil {
+			inner.note(o)
+		}
 	}
-	if s.Model != "" {
-		o.Model = s.Model
+	if model := cmp.Or(s.Model, s.ModelVersion); model != "" {
+		o.Model = model
 	}
-	if t := s.Usage; t != nil && *t != (tokens{}) { // audio may be billed by the second
-		o.Usage = &Usage{Input: t.Prompt + t.Input, Output: t.Completion + t.Output}
+	var told Usage
+	if t := s.Usage; t != nil {
+		told = Usage{
+			Input:     t.Prompt + t.Input + t.CacheRead + t.CacheCreation,
+			Cached:    t.PromptDetails.Cached + t.InputDetails.Cached + t.CacheRead,
+			Output:    t.Completion + t.Output,
+			Reasoning: t.CompletionDetails.Reasoning + t.OutputDetails.Reasoning,
+		}
 	}
+	if g := s.Metadata; g != nil {
+		told = Usage{Input: g.Prompt, Cached: g.Cached, Output: g.Candidates + g.Thoughts, Reasoning: g.Thoughts}
+	}
+	if told == (Usage{}) { // or audio billed by the second
+		return
+	}
+	if o.Usage == nil {
+		o.Usage = &Usage{}
+	}
+	o.Usage.Input = max(o.Usage.Input, told.Input)
+	o.Usage.Cached = max(o.Usage.Cached, told.Cached)
+	o.Usage.Output = max(o.Usage.Output, told.Output)
+	o.Usage.Reasoning = max(o.Usage.Reasoning, told.Reasoning)
 }
 
 // maxSummary bounds what is read of a JSON answer for its usage, because one string of it is held whole.
@@ -53,8 +102,28 @@ const maxSummary = 32 << 20
 func readSummary(r io.Reader, o *Outcome) (cut bool) {
 	// Names may repeat and strings be odd: this answer isn't ours to judge, only to learn from.
 	dec := jsontext.NewDecoder(io.LimitReader(r, maxSummary), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
-	if tok, err := dec.ReadToken(); err != nil || tok.Kind() != '{' {
-		return false
+	switch dec.PeekKind() {
+	case '{':
+		return readObject(dec, o)
+	case '[': // a stream of Google's is an array
+		if _, err := dec.ReadToken(); err != nil {
+			return false
+		}
+		for dec.PeekKind() == '{' {
+			if readObject(dec, o) {
+				return true
+			}
+		}
+		_, err := dec.ReadToken()
+		return endsEarly(err)
+	}
+	return false
+}
+
+// readObject reads one object for readSummary.
+func readObject(dec *jsontext.Decoder, o *Outcome) (cut bool) {
+	if _, err := dec.ReadToken(); err != nil {
+		return endsEarly(err)
 	}
 	var s summary
 	for dec.PeekKind() == '"' {
@@ -67,6 +136,10 @@ func readSummary(r io.Reader, o *Outcome) (cut bool) {
 			err = readInto(dec, &s.Model)
 		case "usage":
 			err = readInto(dec, &s.Usage)
+		case "modelVersion":
+			err = readInto(dec, &s.ModelVersion)
+		case "usageMetadata":
+			err = readInto(dec, &s.Metadata)
 		default:
 			err = dec.SkipValue()
 		}
@@ -85,7 +158,7 @@ func endsEarly(err error) bool { return errors.Is(err, io.ErrUnexpectedEOF) }
 func readInto(dec *jsontext.Decoder, v any) error {
 	raw, err := dec.ReadValue()
 	if err == nil {
-		return json.Unmarshal(raw, v)
+		json.Unmarshal(raw, v) // a value of another type tells nothing
 	}
 	return err
 }

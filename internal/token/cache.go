@@ -58,6 +58,8 @@ func newCache(credentials map[string]config.Credential, secrets Secrets, log *sl
 		switch {
 		case cred.ServiceAccountKey != nil:
 			e.from, e.grant = &cred.ServiceAccountKey.From, serviceAccountKey(transport, cred.ServiceAccountKey.Scopes)
+		case cred.ClientCredentials != nil:
+			e.from, e.grant = &cred.ClientCredentials.ClientSecret, clientCredentials(transport, *cred.ClientCredentials)
 		case cred.APIKey != nil:
 			e.from, e.grant = &cred.APIKey.From, apiKey
 		case cred.GoogleDefault != nil:

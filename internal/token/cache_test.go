@@ -23,7 +23,9 @@ import (
 const (
 	vertexKey = "projects/acme/secrets/vertex-key"
 	openaiKey = "projects/acme/secrets/openai"
+	entraKey  = "projects/acme/secrets/entra"
 	scope     = "https://www.googleapis.com/auth/cloud-platform"
+	azure     = "https://cognitiveservices.azure.com/.default"
 )
 
 // fixture is a Cache in front of the genuine Secret Manager client, Secret Manager and a token
@@ -40,18 +42,20 @@ type fixture struct {
 	canary []string // what must be in no error and no log line
 }
 
-// newFixture has the credentials vertex, a service account key, and openai, an API key. Secrets are
-// read again after refresh of real time.
+// newFixture has the credentials vertex, a service account key, azure, a client's secret, and openai, an API
+// key. Secrets are read again after refresh of real time.
 func newFixture(t *testing.T, refresh time.Duration) *fixture {
 	f := &fixture{manager: secrettest.New(), endpoint: tokentest.New(), log: &bytes.Buffer{}, time: time.Now()}
 	t.Cleanup(f.manager.Close)
 	t.Cleanup(f.endpoint.Close)
 	f.addKey()
+	f.addClientSecret()
 	f.addAPIKey("sk-one\n")
 	log := slog.New(slog.NewJSONHandler(f.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	f.secrets = secret.New(config.SecretManager{Endpoint: f.manager.URL, Refresh: refresh}, slog.New(slog.DiscardHandler))
 	f.Cache = New(map[string]config.Credential{
 		"vertex": {ServiceAccountKey: &config.ServiceAccountKey{From: config.Source{SecretManager: vertexKey + "/versions/latest"}, Scopes: []string{scope}}},
+		"azure":  {ClientCredentials: client(f.endpoint.ClientTokenURL())},
 		"openai": {APIKey: &config.APIKey{From: config.Source{SecretManager: openaiKey + "/versions/latest"}}},
 	}, f.secrets, log)
 	f.Cache.now = func() time.Time {
@@ -75,6 +79,12 @@ func (f *fixture) addKey() {
 	}
 	json.Unmarshal(key, &file)
 	f.hide(strings.Split(file.PrivateKey, "\n")[1])
+}
+
+// addClientSecret makes the client's current secret the newest version of what holds it.
+func (f *fixture) addClientSecret() {
+	f.manager.Add(entraKey, []byte(f.endpoint.ClientSecret()+"\n"))
+	f.hide(f.endpoint.ClientSecret())
 }
 
 func (f *fixture) addAPIKey(key string) {
@@ -128,7 +138,7 @@ func (f *fixture) gets(t *testing.T, credential string, state State) Token {
 	if token.State != state {
 		t.Fatalf("token is %s, want %s", token.State, state)
 	}
-	if credential == "vertex" && !f.endpoint.Valid(token.Value) {
+	if credential != "openai" && !f.endpoint.Valid(token.Value) {
 		t.Fatal("no upstream would accept the token")
 	}
 	return token
@@ -497,6 +507,11 @@ func TestARotatedSecretIsFollowedWithoutARedeploy(t *testing.T) {
 	f.gets(t, "openai", Exchanged)
 	f.addAPIKey("sk-two")
 	f.eventually(t, "openai", func(token Token) bool { return token.Value == "sk-two" })
+
+	old = f.gets(t, "azure", Exchanged)
+	f.endpoint.RotateClientSecret()
+	f.addClientSecret()
+	f.eventually(t, "azure", func(token Token) bool { return token.Value != old.Value })
 }
 
 func TestANewKeyThatDoesNotWorkLeavesTheOldTokenInUse(t *testing.T) {
@@ -569,7 +584,7 @@ func TestWarmFetchesAllTogether(t *testing.T) {
 	releaseSecrets, releaseTokens := f.manager.Hold(), f.endpoint.Hold()
 	warm := make(chan struct{})
 	go func() { f.Warm(t.Context()); close(warm) }()
-	for f.manager.Reads(vertexKey) == 0 || f.manager.Reads(openaiKey) == 0 { // ends only if both are asked for at once
+	for f.manager.Reads(vertexKey) == 0 || f.manager.Reads(entraKey) == 0 || f.manager.Reads(openaiKey) == 0 { // ends only if both are asked for at once
 		time.Sleep(time.Millisecond)
 	}
 	releaseSecrets()
@@ -579,6 +594,7 @@ func TestWarmFetchesAllTogether(t *testing.T) {
 		t.Error("not ready after Warm")
 	}
 	f.gets(t, "vertex", Fresh)
+	f.gets(t, "azure", Fresh)
 	f.gets(t, "openai", Fresh)
 	f.advance(2 * time.Hour)
 	if f.Ready() {
@@ -589,7 +605,7 @@ func TestWarmFetchesAllTogether(t *testing.T) {
 func TestNothingIsReadAtConstruction(t *testing.T) {
 	f := newFixture(t, time.Hour)
 	f.exchanged(t, 0)
-	if f.manager.Reads(vertexKey)+f.manager.Reads(openaiKey) > 0 {
+	if f.manager.Reads(vertexKey)+f.manager.Reads(entraKey)+f.manager.Reads(openaiKey) > 0 {
 		t.Error("a secret was read")
 	}
 }

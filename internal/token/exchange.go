@@ -118,7 +118,7 @@ func answered(status int, body []byte) error {
 // 5.2 and 4.1.2.1), and of Google's (google.rpc.Code).
 var codes = map[string]string{
 	"invalid_request":         "",
-	"invalid_client":          "",
+	"invalid_client":          "; the client id or the secret is wrong, or the secret has expired",
 	"invalid_grant":           "; the key may be disabled or deleted, or the clock wrong",
 	"unauthorized_client":     "",
 	"unsupported_grant_type":  "",

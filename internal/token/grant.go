@@ -14,6 +14,7 @@ import (
 
 	"cloud.google.com/go/auth/credentials"
 	"golang.org/x/oauth2"
+	"golang.org/x/oauth2/clientcredentials"
 	"golang.org/x/oauth2/google"
 
 	"llmgateway.dev/gateway/internal/config"
@@ -50,6 +51,30 @@ func serviceAccountKey(transport http.RoundTripper, scopes []string) grant {
 			return "", 0, errors.New("the key's private_key is not an RSA key in PEM")
 		}
 		return x.token(t, err)
+	}
+}
+
+// clientCredentials presents the secret, a client's, to the token endpoint of its identity provider (RFC 6749
+// section 4.4).
+//
+// Id and secret go by HTTP Basic, which every token endpoint takes (section 2.3.1), Entra's too
+// (learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow), and nowhere else: x/oauth2,
+// left to find out for itself, would follow a refusal with the same secret in a form.
+func clientCredentials(transport http.RoundTripper, c config.ClientCredentials) grant {
+	return func(ctx context.Context, secret []byte) (string, time.Duration, error) {
+		s := string(bytes.TrimSpace(secret))
+		if s == "" || !printable(s) {
+			return "", 0, errors.New("the secret is not a client secret: one line of printable ASCII")
+		}
+		client := clientcredentials.Config{
+			ClientID:     c.ClientID,
+			ClientSecret: s,
+			TokenURL:     c.TokenURL,
+			Scopes:       c.Scopes,
+			AuthStyle:    oauth2.AuthStyleInHeader,
+		}
+		x := &exchange{ctx: ctx, base: transport}
+		return x.token(client.Token(context.WithValue(ctx, oauth2.HTTPClient, x.client())))
 	}
 }
 
@@ -118,7 +143,8 @@ const (
 	// recommends: short enough to be true of any.
 	noExpiresIn = 5 * time.Minute
 	// longest is the longest life that Google gives an access token
-	// (docs.cloud.google.com/iam/docs/create-short-lived-credentials-direct); more is a mistake.
+	// (docs.cloud.google.com/iam/docs/create-short-lived-credentials-direct). Others may give more, for which nothing
+	// is lost by asking again; or it is a mistake.
 	longest = 12 * time.Hour
 )
 
@@ -141,3 +167,6 @@ func checkTokenURI(uri string) error {
 func visible(s string) bool {
 	return !strings.ContainsFunc(s, func(r rune) bool { return r < 0x21 || r > 0x7e })
 }
+
+// printable reports whether s is what a client secret may be (RFC 6749 appendix A.2): visible ASCII and spaces.
+func printable(s string) bool { return visible(strings.ReplaceAll(s, " ", "")) }

@@ -386,18 +386,29 @@ func FuzzServiceAccountKey(f *testing.F) {
 	})
 }
 
-// FuzzAnswer: whatever a token endpoint answers becomes a token that a header may carry, or an error.
+// FuzzAnswer: whatever a token endpoint answers becomes a token that a header may carry, for half a day at most, or
+// an error.
 func FuzzAnswer(f *testing.F) {
 	endpoint := tokentest.New()
 	f.Cleanup(endpoint.Close)
-	key := endpoint.ServiceAccountKey()
-	f.Add(200, []byte(`{"access_token":"ya29.a","expires_in":3599,"token_type":"Bearer"}`))
-	f.Add(200, []byte(`{"access_token":"a","token_type":"bearer","id_token":"e30.e30.e30"}`))
-	f.Add(400, []byte(`{"error":"invalid_grant"}`))
-	f.Fuzz(func(t *testing.T, status int, answer []byte) {
-		value, life, err := serviceAccountKey(answers{status, answer}, []string{scope})(t.Context(), key)
-		if err == nil && (value == "" || !visible(value) || life <= 0) {
-			t.Errorf("token of %d bytes for %s", len(value), life)
+	key, secret := endpoint.ServiceAccountKey(), []byte(endpoint.ClientSecret())
+	f.Add(200, "application/json", []byte(`{"access_token":"ya29.a","expires_in":3599,"token_type":"Bearer"}`))
+	f.Add(200, "application/json", []byte(`{"access_token":"a","token_type":"bearer","id_token":"e30.e30.e30"}`))
+	f.Add(200, "text/plain", []byte(`access_token=a&token_type=bearer&expires_in=9223372037`))
+	f.Add(400, "application/json", []byte(`{"error":"invalid_grant"}`))
+	f.Fuzz(func(t *testing.T, status int, contentType string, answer []byte) {
+		endpoint := answers{status, contentType, answer}
+		for _, made := range []struct {
+			by     grant
+			secret []byte
+		}{
+			{serviceAccountKey(endpoint, []string{scope}), key},
+			{clientCredentials(endpoint, *client("https://id.example.com/token")), secret},
+		} {
+			value, life, err := made.by(t.Context(), made.secret)
+			if err == nil && (value == "" || !visible(value) || life <= 0 || life > 12*time.Hour) || err != nil && value != "" {
+				t.Errorf("token of %d bytes for %s", len(value), life)
+			}
 		}
 	})
 }
@@ -409,10 +420,11 @@ func (nowhere) RoundTrip(*http.Request) (*http.Response, error) {
 }
 
 type answers struct {
-	status int
-	body   []byte
+	status      int
+	contentType string
+	body        []byte
 }
 
 func (a answers) RoundTrip(req *http.Request) (*http.Response, error) {
-	return &http.Response{StatusCode: a.status, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(string(a.body))), Request: req}, nil
+	return &http.Response{StatusCode: a.status, Header: http.Header{"Content-Type": {a.contentType}}, Body: io.NopCloser(strings.NewReader(string(a.body))), Request: req}, nil
 }

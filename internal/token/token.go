@@ -1,6 +1,6 @@
 // Package token holds what the gateway presents upstream: access tokens, exchanged for an assertion
-// that a service account key signed (RFC 7523 section 2.1) or had from Application Default Credentials, and
-// API keys.
+// that a service account key signed (RFC 7523 section 2.1), granted to a client id and secret (RFC 6749 section
+// 4.4) or had from Application Default Credentials, and API keys.
 //
 // A token is fresh, stale or expired. A fresh one is served. A stale one (under five minutes to go,
 // half its life where that is shorter, or made with a secret that has a newer version) is served too, while
@@ -9,7 +9,7 @@
 // token in use until it expires. Failures are remembered, with growing delay, and answered at once
 // meanwhile.
 //
-// No error, log line or print of a Token holds a token, a key or an assertion.
+// No error, log line or print of a Token holds a token, a key, a secret or an assertion.
 package token
 
 import (

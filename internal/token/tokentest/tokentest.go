@@ -1,7 +1,8 @@
 // Package tokentest is Google's OAuth 2.0 token endpoint on loopback, for one service account: it
 // exchanges assertions for access tokens (RFC 7523 section 2.1) and verifies them as Google does
 // (developers.google.com/identity/protocols/oauth2/service-account#httprest). It is the IAM Credentials API
-// too, which makes tokens of other accounts for that one (impersonate.go).
+// too, which makes tokens of other accounts for that one (impersonate.go), and the token endpoint of an
+// Entra tenant with one client (clientcredentials.go).
 package tokentest
 
 import (
@@ -46,6 +47,7 @@ type Server struct {
 	keys      map[string]*rsa.PrivateKey
 	tokens    map[string]token
 	others    map[string]bool // the accounts that may be impersonated
+	secret    string          // the client's
 	exchanges int
 }
 
@@ -72,6 +74,7 @@ func New() *Server {
 	}
 	s.open = sync.NewCond(&s.mu)
 	s.RotateKey()
+	s.RotateClientSecret()
 	s.server = &http.Server{Handler: s}
 	go s.server.Serve(listener)
 	return s
@@ -179,7 +182,7 @@ func (s *Server) Valid(accessToken string) bool {
 	return time.Now().Before(s.tokens[accessToken].expiry)
 }
 
-// Info returns the service account that the access token was made for, and its scopes.
+// Info returns the service account, or the client's id, that the access token was made for, and its scopes.
 func (s *Server) Info(accessToken string) (account string, scopes []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -211,6 +214,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusServiceUnavailable, "temporarily_unavailable", "The service is currently unavailable.")
 		return
 	}
+	if r.URL.Path == tenant {
+		s.clientCredentials(w, r)
+		return
+	}
 	if r.Method != http.MethodPost || r.URL.Path != "/token" || r.URL.RawQuery != "" {
 		refuse(w, http.StatusNotFound, "invalid_request", "Not found.")
 		return
@@ -230,6 +237,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusBadRequest, code, description)
 		return
 	}
+	s.grant(w, email, scopes)
+}
+
+// grant answers with an access token (RFC 6749 section 5.1).
+func (s *Server) grant(w http.ResponseWriter, account string, scopes []string) {
 	life := time.Duration(s.expiresIn) * time.Second
 	answer := map[string]any{"token_type": "Bearer"}
 	if s.expiresIn > 0 {
@@ -237,7 +249,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	} else {
 		life = time.Hour
 	}
-	answer["access_token"] = s.token(email, scopes, time.Now().Add(life))
+	answer["access_token"] = s.token(account, scopes, time.Now().Add(life))
 	write(w, http.StatusOK, answer)
 }
 

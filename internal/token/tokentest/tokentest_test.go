@@ -104,6 +104,72 @@ func TestAssertionsAreVerifiedAsGoogleDoes(t *testing.T) {
 	}
 }
 
+func TestClientsAreVerifiedAsEntraDoes(t *testing.T) {
+	server := tokentest.New()
+	defer server.Close()
+	const scope = "https://cognitiveservices.azure.com/.default"
+	former := server.ClientSecret()
+	server.RotateClientSecret()
+	secret := server.ClientSecret()
+	good := url.Values{"grant_type": {"client_credentials"}, "scope": {scope}}
+	with := func(name string, values ...string) url.Values {
+		form := url.Values{name: values}
+		for other, values := range good {
+			if other != name {
+				form[other] = values
+			}
+		}
+		return form
+	}
+	for _, test := range []struct {
+		why        string
+		id, secret string
+		form       url.Values
+		want       string // the error code, or nothing
+	}{
+		{"good", tokentest.ClientID, url.QueryEscape(secret), good, ""},
+		{"secret not encoded", tokentest.ClientID, secret, good, "invalid_request"},
+		{"former secret", tokentest.ClientID, url.QueryEscape(former), good, "invalid_client"},
+		{"no secret", tokentest.ClientID, "", good, "invalid_client"},
+		{"no credentials", "", "", good, "invalid_client"},
+		{"another client", "other", url.QueryEscape(secret), good, "unauthorized_client"},
+		{"secret in the form", "", "", with("client_secret", secret), "invalid_request"},
+		{"secret in both", tokentest.ClientID, url.QueryEscape(secret), with("client_secret", secret), "invalid_request"},
+		{"another grant", tokentest.ClientID, url.QueryEscape(secret), with("grant_type", grant), "unsupported_grant_type"},
+		{"no scope", tokentest.ClientID, url.QueryEscape(secret), with("scope"), "invalid_scope"},
+		{"an empty scope", tokentest.ClientID, url.QueryEscape(secret), with("scope", ""), "invalid_scope"},
+		{"scope of no resource", tokentest.ClientID, url.QueryEscape(secret), with("scope", "a"), "invalid_scope"},
+		{"scopes of two resources", tokentest.ClientID, url.QueryEscape(secret), with("scope", scope+" "+scope), "invalid_scope"},
+		{"scope twice", tokentest.ClientID, url.QueryEscape(secret), with("scope", scope, scope), "invalid_request"},
+	} {
+		t.Run(test.why, func(t *testing.T) {
+			req, _ := http.NewRequest("POST", server.ClientTokenURL(), strings.NewReader(test.form.Encode()))
+			req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+			if test.id != "" {
+				req.SetBasicAuth(test.id, test.secret)
+			}
+			resp, err := http.DefaultClient.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer resp.Body.Close()
+			var answer struct {
+				Error       string `json:"error"`
+				AccessToken string `json:"access_token"`
+			}
+			if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil {
+				t.Fatal(err)
+			}
+			if answer.Error != test.want || (resp.StatusCode == 401) != (test.want == "invalid_client") || server.Valid(answer.AccessToken) != (test.want == "") {
+				t.Fatalf("answer is %d %q, want %q", resp.StatusCode, answer.Error, test.want)
+			}
+			if client, scopes := server.Info(answer.AccessToken); test.want == "" && (client != tokentest.ClientID || !slices.Equal(scopes, []string{scope})) {
+				t.Errorf("a token of %s for %q", client, scopes)
+			}
+		})
+	}
+}
+
 // accessToken exchanges an assertion for the scope.
 func accessToken(t *testing.T, server *tokentest.Server, scope string) string {
 	t.Helper()
