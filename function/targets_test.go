@@ -394,6 +394,7 @@ func TestAClientThatLeavesWhileItWaitsIsNotServedFurther(t *testing.T) {
 		t.Fatal("an answer came")
 	}
 	var r map[string]any
+	defer func() { if t.Failed() { t.Log(s.records.String()) } }()
 	s.eventually("the record", func() bool { r = s.records.find("error_code", "client_closed_request"); return r != nil })
 	if took := time.Since(begin); took > 2*time.Second {
 		t.Errorf("the request went on for %s", took)
