@@ -144,14 +144,15 @@ func (x *exchange) try(t policy.Route, pause time.Duration, leave func(error)) (
 	o.answer, o.err = x.ask(t)
 	health = x.health(o)
 	o.verdict, o.pause = x.judge(o)
+	if o.verdict != final && x.ctx.Err() != nil {
+		o.drop()
+		return outcome{err: context.Cause(x.ctx)}
+	}
 	return o
 }
 
 // judge says what follows from a try.
 func (x *exchange) judge(o outcome) (verdict, time.Duration) {
-	if x.ctx.Err() != nil {
-		return final, 0
-	}
 	if o.err != nil {
 		switch kind := apierror.From(o.err).Kind; {
 		case kind == apierror.CredentialUnavailable:

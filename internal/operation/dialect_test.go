@@ -133,6 +133,24 @@ func TestAnthropicsBodies(t *testing.T) {
 	}
 }
 
+func TestAnthropicsVersionIsADate(t *testing.T) {
+	for _, tt := range []struct {
+		values []string
+		want   string
+		ok     bool
+	}{
+		{nil, "", true}, {[]string{"2023-06-01"}, "2023-06-01", true}, {[]string{"2026-10-21"}, "2026-10-21", true},
+		{[]string{`x","model":"y`}, "", false}, {[]string{"2023-06-01", "2023-06-01"}, "", false}, {[]string{"vertex-2023-10-16"}, "", false},
+	} {
+		r := httptest.NewRequest("POST", "/v1/messages", nil)
+		r.Header["Anthropic-Version"] = tt.values
+		route, err := operation.Match(r)
+		if route.Version != tt.want || (err == nil) != tt.ok {
+			t.Errorf("%q: %q, %v", tt.values, route.Version, err)
+		}
+	}
+}
+
 // An error comes in the dialect of its path whatever is wrong with the request.
 func TestDialect(t *testing.T) {
 	for _, tt := range []struct {

@@ -11,6 +11,7 @@ package operation
 import (
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -148,7 +149,7 @@ func init() {
 		{streamVerb, "models.generate_content", []string{gemini, vertex}},
 		{"countTokens", "models.count_tokens", []string{gemini, vertex}},
 		{"embedContent", "models.embed_content", []string{gemini, vertex}},
-		{"batchEmbedContents", "models.embed_content", []string{gemini}},
+		{"batchEmbedContents", "models.embed_content", []string{gemini, vertex}},
 		{"predict", "models.predict", []string{vertex}},
 	} {
 		for _, beta := range row.paths {
@@ -182,6 +183,8 @@ type Route struct {
 	Model, Verb string
 	// Project and Location are those of a Vertex AI path.
 	Project, Location string
+	// Version is Anthropic's, a date, where the client says it (docs.anthropic.com/en/api/versioning).
+	Version string
 	// Dialect is that of the answer: the row's, but for lists, which Anthropic's SDKs ask for under OpenAI's
 	// path.
 	Dialect apierror.Dialect
@@ -190,6 +193,8 @@ type Route struct {
 
 	boundary string
 }
+
+var versionForm = regexp.MustCompile(`^[0-9]{4}-[0-9]{2}-[0-9]{2}$`)
 
 // Dialect is the dialect in which to answer a request whatever becomes of it: its path's, OpenAI where
 // no row has the path.
@@ -225,6 +230,12 @@ func Match(r *http.Request) (Route, error) {
 			continue
 		}
 		route.Dialect = dialect(op, r.Header)
+		if route.Dialect == apierror.Anthropic {
+			route.Version = r.Header.Get("Anthropic-Version")
+			if v := r.Header["Anthropic-Version"]; len(v) > 1 || route.Version != "" && !versionForm.MatchString(route.Version) {
+				return Route{}, apierror.New(apierror.InvalidRequest, "the header anthropic-version must be one date, such as 2023-06-01")
+			}
+		}
 		return route, route.readQuery(r.URL)
 	}
 	if methods != nil {

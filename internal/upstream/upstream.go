@@ -124,7 +124,11 @@ func anthropic(c *Call, up config.Upstream, models []string, req *operation.Requ
 // (docs.anthropic.com/en/api/claude-on-vertex-ai,
 // cloud.google.com/vertex-ai/generative-ai/docs/partner-models/claude/count-tokens).
 func vertexAnthropic(c *Call, up config.Upstream, models []string, req *operation.Request) {
-	const version = `"anthropic_version":"vertex-2023-10-16"`
+	version := req.Version
+	if version == "" || version == "2023-06-01" {
+		version = "vertex-2023-10-16" // Vertex AI's name of it; later versions have one name everywhere
+	}
+	version = `"anthropic_version":"` + version + `"`
 	models = slices.Clone(models)
 	for i := range models {
 		models[i] = strings.TrimPrefix(models[i], "anthropic/")

@@ -178,3 +178,13 @@ func TestATokenIsNeverSentToAnotherProject(t *testing.T) {
 		t.Error("a path without a project is everybody's")
 	}
 }
+
+func TestClaudeOnVertexGetsTheClientsVersion(t *testing.T) {
+	for header, want := range map[string]string{"": "vertex-2023-10-16", "2023-06-01": "vertex-2023-10-16", "2026-10-21": "2026-10-21"} {
+		req := request(t, "POST", "/v1/messages", `{"model":"m"}`)
+		req.Version = header
+		if got := string(bytes.Join(upstream.NewCall(upstreams["vertex"], []string{"claude"}, req).Body, nil)); got != `{"anthropic_version":"`+want+`"}` {
+			t.Errorf("%q: %s", header, got)
+		}
+	}
+}

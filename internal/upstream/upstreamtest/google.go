@@ -158,10 +158,37 @@ func (g *generateRequest) tool() string {
 	return ""
 }
 
+// reply is what the model answers and how many tokens that is, one of them in each of a stream's
+// parts: the last content's words, or a call of the first function with them. It is after a thought
+// where one is asked for.
+func (g *generateRequest) reply(stream bool) (parts []map[string]any, tokens int) {
+	if g.thinks() && g.Config.Thinking.Include {
+		parts = append(parts, map[string]any{"text": thought, "thought": true})
+	}
+	said := g.Contents[len(g.Contents)-1].said()
+	text, u := echo(said)
+	switch tool := g.tool(); {
+	case tool != "" && callsTool(said):
+		parts = append(parts, map[string]any{"functionCall": map[string]any{"name": tool, "args": map[string]any{"said": said}}})
+	case stream:
+		for _, word := range strings.SplitAfter(text, " ") {
+			parts = append(parts, map[string]any{"text": word})
+		}
+	default:
+		parts = append(parts, map[string]any{"text": text})
+	}
+	return parts, u.CompletionTokens
+}
+
 const thought = "They said something."
 
-// generate answers with the last content's words, or says them to the first function. It thinks
-// where it is told how to, and caches the system instruction.
+func (g *generateRequest) thinks() bool {
+	t := g.Config.Thinking
+	return t != nil && (t.Budget == nil || *t.Budget != 0)
+}
+
+// generate answers as the model that has the resource name. It caches the system instruction, with
+// which a prompt begins.
 func (s *Server) generate(w http.ResponseWriter, r *http.Request, name string, stream bool) {
 	var req generateRequest
 	if !readGoogle(w, r, &req) {
@@ -175,47 +202,28 @@ func (s *Server) generate(w http.ResponseWriter, r *http.Request, name string, s
 	if system := req.System.said(); system != "" && s.cached(name+" "+system) {
 		u["cachedContentTokenCount"] = len(strings.Fields(system))
 	}
-	var parts []map[string]any
-	if t := req.Config.Thinking; t != nil && (t.Budget == nil || *t.Budget != 0) {
+	if req.thinks() {
 		u["thoughtsTokenCount"] = len(strings.Fields(thought))
-		if t.Include {
-			parts = append(parts, map[string]any{"text": thought, "thought": true})
-		}
 	}
-	said := req.Contents[len(req.Contents)-1].said()
-	text, echoed := echo(said)
-	switch tool := req.tool(); {
-	case tool != "" && callsTool(said):
-		parts = append(parts, map[string]any{"functionCall": map[string]any{"name": tool, "args": map[string]any{"said": said}}})
-	case stream:
-		for _, word := range strings.SplitAfter(text, " ") {
-			parts = append(parts, map[string]any{"text": word})
-		}
-	default:
-		parts = append(parts, map[string]any{"text": text})
-	}
-	// chunk is an answer with some of the parts, after which the model has said so many tokens.
-	chunk := func(parts []map[string]any, tokens int, last bool) map[string]any {
-		counts := map[string]int{"candidatesTokenCount": tokens}
-		for k, n := range u {
-			counts[k] = n
-		}
-		counts["totalTokenCount"] = counts["promptTokenCount"] + counts["thoughtsTokenCount"] + tokens
+	// answer has some of the parts, with which the model has said so many tokens.
+	answer := func(parts []map[string]any, tokens int, last bool) map[string]any {
+		u["candidatesTokenCount"] = tokens
+		u["totalTokenCount"] = u["promptTokenCount"] + u["thoughtsTokenCount"] + tokens
 		candidate := map[string]any{"index": 0, "content": map[string]any{"role": "model", "parts": parts}}
 		if last {
 			candidate["finishReason"] = "STOP"
 		}
-		return map[string]any{"candidates": []any{candidate}, "usageMetadata": counts, "modelVersion": name[strings.LastIndex(name, "/")+1:], "responseId": "echo"}
+		return map[string]any{"candidates": []any{candidate}, "usageMetadata": u, "modelVersion": name[strings.LastIndex(name, "/")+1:], "responseId": "echo"}
 	}
+	parts, tokens := req.reply(stream)
 	if !stream {
-		answerGoogle(w, chunk(parts, echoed.CompletionTokens, true))
+		answerGoogle(w, answer(parts, tokens, true))
 		return
 	}
 	send, end := chunks(w, r.URL.Query().Get("alt") == "sse")
 	for i := range parts {
-		last := i == len(parts)-1
-		tokens := echoed.CompletionTokens - (len(parts) - 1 - i)
-		send(chunk(parts[i:i+1], max(tokens, 0), last))
+		left := len(parts) - 1 - i
+		send(answer(parts[i:i+1], max(tokens-left, 0), left == 0))
 	}
 	end()
 }
@@ -236,11 +244,6 @@ func chunks(w http.ResponseWriter, sse bool) (send func(any), end func()) {
 		before = between
 	}
 	return send, func() { io.WriteString(w, final) }
-}
-
-// vector is the embedding of a text, whose first is its length.
-func vector(text string) []float32 {
-	return []float32{float32(len(text)), 0.5, -0.5}
 }
 
 type embedRequest struct {
@@ -281,7 +284,8 @@ func embedContent(w http.ResponseWriter, r *http.Request, name string) (text str
 	return req.Content.said(), true
 }
 
-// batchEmbedContents reads a request for several embeddings; each API has its own answer.
+// batchEmbedContents reads a request for several embeddings, each of which names the model where
+// that is wanted; each API has its own answer.
 func batchEmbedContents(w http.ResponseWriter, r *http.Request, name string, named bool) (texts []string, ok bool) {
 	var req struct {
 		Requests []embedRequest `json:"requests"`
@@ -304,9 +308,8 @@ func batchEmbedContents(w http.ResponseWriter, r *http.Request, name string, nam
 	}
 	if fault != "" {
 		failGoogle(w, r, 400, "", fault)
-		return nil, false
 	}
-	return texts, true
+	return texts, fault == ""
 }
 
 // readGoogle reads a body whose fields have their names in either spelling, as protocol buffers'

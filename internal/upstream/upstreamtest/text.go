@@ -165,16 +165,21 @@ func (s *Server) embed(w http.ResponseWriter, r *http.Request) {
 	for i, in := range inputs {
 		text, _ := in.(string)
 		tokens += len(strings.Fields(text))
-		vector := []float32{float32(len(text)), 0.5, -0.5}
-		var embedding any = vector
+		values := vector(text)
+		var embedding any = values
 		if req.Encoding == "base64" {
 			var b bytes.Buffer
-			binary.Write(&b, binary.LittleEndian, vector)
+			binary.Write(&b, binary.LittleEndian, values)
 			embedding = b.Bytes() // which JSON has as base64
 		}
 		data = append(data, map[string]any{"object": "embedding", "index": i, "embedding": embedding})
 	}
 	answer(w, map[string]any{"object": "list", "model": req.Model, "data": data, "usage": usage{PromptTokens: tokens, TotalTokens: tokens}})
+}
+
+// vector is the embedding of a text.
+func vector(text string) []float32 {
+	return []float32{float32(len(text)), 0.5, -0.5}
 }
 
 // moderate finds nothing to object to.
