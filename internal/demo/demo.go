@@ -109,10 +109,11 @@ func (s *stage) setUp(build Build) (err error) {
 	s.issuer.AddClient(issuertest.Client{ID: clientID, Secret: clientSecret, Audience: []string{"llm-gateway"},
 		Groups: []string{"data-enrichment-team", "read-only-models"}})
 
+	gateway := httptest.NewUnstartedServer(nil) // its address is in its own configuration
 	if s.dir, err = os.MkdirTemp("", "llm-gateway-demo-"); err != nil {
 		return err
 	}
-	facts := map[string]any{"Issuer": s.issuer.URL, "Upstream": strconv.Quote(s.upstream.url), "Model": strconv.Quote(s.upstream.model), "Key": s.upstream.key != ""}
+	facts := map[string]any{"Gateway": "http://" + gateway.Listener.Addr().String(), "Issuer": s.issuer.URL, "Upstream": strconv.Quote(s.upstream.url), "Model": strconv.Quote(s.upstream.model), "Key": s.upstream.key != ""}
 	if s.google != nil {
 		facts["SecretManager"] = s.google.secrets.URL
 	}
@@ -135,7 +136,9 @@ func (s *stage) setUp(build Build) (err error) {
 	if err != nil {
 		return err
 	}
-	s.gateway = httptest.NewServer(handler)
+	gateway.Config.Handler = handler
+	gateway.Start()
+	s.gateway = gateway
 	return nil
 }
 

@@ -63,7 +63,7 @@ func (s *stage) play(ctx context.Context) error {
 		return fmt.Errorf("get a token: %w", err)
 	}
 
-	s.step("It asks gpt-4-turbo. The gateway verifies the token, asks its policies, " +
+	s.step("It calls gpt-4-turbo. The gateway verifies the token, asks its policies, " +
 		s.byCredential("gets an access token of its own", "presents the provider's key", "leaves the client's token out") + ", and streams the answer.")
 	answer, err := s.call(ctx, "/v1/chat/completions", question, token)
 	if err != nil {
