@@ -5,7 +5,6 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -31,11 +30,12 @@ type bodies struct {
 	maxBody int64
 	most    int64
 	held    atomic.Int64
-	parsing sync.Mutex
+	// parsing is taken by the one large body that is parsed.
+	parsing chan struct{}
 }
 
 func newBodies(s config.Server) *bodies {
-	return &bodies{maxBody: int64(s.MaxBody), most: int64(s.MaxBuffered)}
+	return &bodies{maxBody: int64(s.MaxBody), most: int64(s.MaxBuffered), parsing: make(chan struct{}, 1)}
 }
 
 // read reads the whole body. release gives back what it holds; it may be called more than once, and

@@ -138,8 +138,12 @@ func (x *exchange) read() error {
 	}
 	x.record.BytesIn = int64(len(body))
 	if len(body) > large {
-		x.bodies.parsing.Lock()
-		defer x.bodies.parsing.Unlock()
+		select {
+		case x.bodies.parsing <- struct{}{}:
+			defer func() { <-x.bodies.parsing }()
+		case <-x.ctx.Done():
+			return context.Cause(x.ctx)
+		}
 	}
 	x.request, err = operation.Read(route, body)
 	if err != nil {

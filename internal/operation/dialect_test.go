@@ -104,7 +104,18 @@ func TestEveryMentionOfAModelInGooglesBodies(t *testing.T) {
 			t.Errorf("%s: %d models, sent %s", tt.body, len(names), got)
 		}
 	}
+	hundred := `{"requests":[` + strings.Repeat(`{"model":"models/m"},`, 99) + `{"model":"models/m"}]}`
+	if _, err := operation.Read(route(t, "POST", "/v1beta/models/m:batchEmbedContents"), []byte(hundred)); err != nil {
+		t.Errorf("a hundred requests: %v", err)
+	}
 	for _, body := range []string{
+		// What would choose another model, or act elsewhere with the operator's authority.
+		`{"generationConfig":{"routingConfig":{"manualMode":{"modelName":"x"}}}}`,
+		`{"generation_config":{"routing_config":{"manual_mode":{"model_name":"x"}}}}`,
+		`{"generationConfig":{"model_config":{}}}`,
+		`{"tools":[{"retrieval":{"externalApi":{"endpoint":"https://evil.example"}}}]}`,
+		`{"tools":[{"retrieval":{"vertex_rag_store":{"rag_retrieval_config":{"ranking":{}}}}}]}`,
+		`{"parameters":{"storageUri":"gs://b"}}`, `{"parameters":{"storage_uri":"gs://b"}}`,
 		``, `[]`, `{"model":"m"}`, `{"model":"tunedModels/m"}`, `{"model":"models/"}`, `{"model":7}`, `{"Model":"models/m"}`, `{"requests":{"model":"models/m"}}`,
 		`{"generationConfig":{"maxOutputTokens":"7"}}`, `{"generationConfig":{"maxOutputTokens":7},"generation_config":{"max_output_tokens":9}}`, `{"GenerationConfig":{}}`,
 	} {

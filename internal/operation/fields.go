@@ -1,6 +1,9 @@
 package operation
 
-import "strings"
+import (
+	"regexp"
+	"strings"
+)
 
 // Fields is the tree of the body's fields that the gateway acts on. All others are skipped, though
 // still checked to be JSON.
@@ -107,18 +110,22 @@ var (
 	// docs.anthropic.com/en/api/messages; the version is a header's.
 	messageFields = fields(inference, map[string]role{"max_tokens": maxOutputTokens, "anthropic_version": undecidable})
 
-	// Google's JSON has each name in two spellings (protobuf.dev/programming-guides/json). The model is the
-	// path's; where the body repeats it, it does so as models/NAME.
-	contentFields = fields(map[string]role{
-		"model":                               modelResource,
-		"requests/*/model":                    modelResource,
-		"generateContentRequest/model":        modelResource,
-		"generate_content_request/model":      modelResource,
-		"generationConfig/maxOutputTokens":    maxOutputTokens,
-		"generationConfig/max_output_tokens":  maxOutputTokens,
-		"generation_config/maxOutputTokens":   maxOutputTokens,
-		"generation_config/max_output_tokens": maxOutputTokens,
-	})
+	// ai.google.dev/api, cloud.google.com/vertex-ai/docs/reference/rest. The model is the path's; where the
+	// body repeats it, it does so as models/NAME. What has Google route to another model, call somebody
+	// else with the operator's secrets, or write to the operator's storage is nothing that policies see.
+	contentFields = fields(spelledTwice(map[string]role{
+		"model":                            modelResource,
+		"requests/*/model":                 modelResource,
+		"generateContentRequest/model":     modelResource,
+		"generationConfig/maxOutputTokens": maxOutputTokens,
+		"parameters/maxOutputTokens":       maxOutputTokens,
+
+		"generationConfig/routingConfig":                              undecidable,
+		"generationConfig/modelConfig":                                undecidable,
+		"tools/*/retrieval/externalApi":                               undecidable,
+		"tools/*/retrieval/vertexRagStore/ragRetrievalConfig/ranking": undecidable,
+		"parameters/storageUri":                                       undecidable,
+	}))
 
 	formFields = fields(map[string]role{"model": modelName, "stream": streamFlag})
 
@@ -142,4 +149,30 @@ func (f *Fields) like(name string) string {
 		}
 	}
 	return ""
+}
+
+// spelledTwice adds the other spelling of each name: Google's JSON takes fieldName and field_name alike
+// (protobuf.dev/programming-guides/json).
+func spelledTwice(paths map[string]role) map[string]role {
+	both := map[string]role{}
+	for path, r := range paths {
+		spellings := []string{""}
+		for name := range strings.SplitSeq(path, "/") {
+			var longer []string
+			for _, s := range spellings {
+				longer = append(longer, s+"/"+name, s+"/"+snake(name))
+			}
+			spellings = longer
+		}
+		for _, s := range spellings {
+			both[s[1:]] = r
+		}
+	}
+	return both
+}
+
+var capital = regexp.MustCompile("[A-Z]")
+
+func snake(name string) string {
+	return capital.ReplaceAllStringFunc(name, func(c string) string { return "_" + strings.ToLower(c) })
 }

@@ -13,8 +13,12 @@ import (
 	"llmgateway.dev/gateway/internal/apierror"
 )
 
-// maxFurther bounds what one short body can make the gateway decide on, and replace.
-const maxFurther = 32
+// maxFurther bounds what one short body can make the gateway decide on, and replace; maxResources is
+// Google's own bound of the requests in one batchEmbedContents, each of which repeats the model.
+const (
+	maxFurther   = 32
+	maxResources = 100
+)
 
 // parser reads one JSON object, in one walk, for what the gateway acts on.
 type parser struct {
@@ -89,7 +93,7 @@ func (p *parser) walk(f *Fields, path string) error {
 	case kind == 0, f == nil: // what is invalid says so when it is read
 		return p.skip()
 	case f.role == undecidable:
-		return apierror.New(apierror.InvalidRequest, "%s chooses a model or a provider where it can't be decided on; remove it", path).At(path)
+		return apierror.New(apierror.InvalidRequest, "%s chooses a model, a provider or a place where it can't be decided on; remove it", path).At(path)
 	case f.role != inner && !(kind == '{' && f.members != nil): // a fallback is a name, or an object with one
 		return p.leaf(f.role, path, kind)
 	case kind == 'n': // null is the same as no value
@@ -207,8 +211,12 @@ func (p *parser) leaf(r role, path string, kind jsontext.Kind) error {
 			p.modelMember = extent{p.name, end}
 			return nil
 		}
-		if len(p.further) == maxFurther {
-			return apierror.New(apierror.InvalidRequest, "the body names more than %d models beside its own; name fewer", maxFurther).At(path)
+		most := maxFurther
+		if r == modelResource {
+			most = maxResources
+		}
+		if len(p.further) == most {
+			return apierror.New(apierror.InvalidRequest, "the body names more than %d models beside its own; name fewer", most).At(path)
 		}
 		p.further = append(p.further, ref)
 	case streamFlag:

@@ -139,29 +139,27 @@ var table = []*Operation{
 // The Gemini API and Vertex AI have the same operations under several paths
 // (ai.google.dev/api, cloud.google.com/vertex-ai/docs/reference/rest).
 func init() {
-	const gemini, vertex = "/v1beta/models/{model}", "/v1beta1/projects/{project}/locations/{location}/publishers/google/models/{model}"
+	gemini := []string{"/v1beta/models/{model}:", "/v1/models/{model}:"}
+	const publisher = "/projects/{project}/locations/{location}/publishers/google/models/{model}:"
+	vertex := []string{"/v1beta1" + publisher, "/v1" + publisher}
 	for _, row := range []struct {
 		verb  string
 		name  Name
 		paths []string
 	}{
-		{"generateContent", "models.generate_content", []string{gemini, vertex}},
-		{streamVerb, "models.generate_content", []string{gemini, vertex}},
-		{"countTokens", "models.count_tokens", []string{gemini, vertex}},
-		{"embedContent", "models.embed_content", []string{gemini, vertex}},
-		{"batchEmbedContents", "models.embed_content", []string{gemini, vertex}},
-		{"predict", "models.predict", []string{vertex}},
+		{"generateContent", "models.generate_content", append(gemini, vertex...)},
+		{streamVerb, "models.generate_content", append(gemini, vertex...)},
+		{"countTokens", "models.count_tokens", append(gemini, vertex...)},
+		{"embedContent", "models.embed_content", append(gemini, vertex...)},
+		{"batchEmbedContents", "models.embed_content", append(gemini, vertex...)},
+		{"predict", "models.predict", vertex},
 	} {
-		for _, beta := range row.paths {
-			_, rest, _ := strings.Cut(beta[1:], "/")
-			version, _, _ := strings.Cut(beta[1:], "/")
-			for _, v := range []string{version, "v1"} {
-				op := &Operation{Name: row.name, Method: "POST", Path: "/" + v + "/" + rest + ":" + row.verb, Dialect: apierror.Google, Group: Inference, Body: JSON, Fields: contentFields}
-				if row.verb == streamVerb {
-					op.Query = []string{"alt"}
-				}
-				table = append(table, op)
+		for _, path := range row.paths {
+			op := &Operation{Name: row.name, Method: "POST", Path: path + row.verb, Dialect: apierror.Google, Group: Inference, Body: JSON, Fields: contentFields}
+			if row.verb == streamVerb {
+				op.Query = []string{"alt"}
 			}
+			table = append(table, op)
 		}
 	}
 }

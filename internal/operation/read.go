@@ -16,10 +16,7 @@ type Request struct {
 	// Lines are the calls that a batch file holds, each decided like a request of its own. Models is
 	// empty then.
 	Lines []Line
-	// UsageAsked says that the client itself asked a stream for its usage.
-	UsageAsked bool
-
-	body []byte
+	body  []byte
 	// modelMember is where the member model stands, name and value.
 	modelMember extent
 	// usage is the splice that asks for usage; its text is "" where none is needed.
@@ -104,7 +101,7 @@ func (r *Request) readJSON() error {
 	if err != nil {
 		return err
 	}
-	r.Ask, r.UsageAsked, r.modelMember = ask, p.usageAsked, p.modelMember
+	r.Ask, r.modelMember = ask, p.modelMember
 	if r.modelInPath() {
 		r.Models = append([]ModelRef{{Name: r.Model, form: inPath}}, r.Models...)
 		r.Stream = r.Verb == streamVerb

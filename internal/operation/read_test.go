@@ -175,7 +175,7 @@ func TestFieldsAreRead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !req.Stream || *req.MaxOutputTokens != 7 || !req.UsageAsked || req.AsksUsage() || len(req.Models) != 2 || req.Models[0].Name != "m" || req.Models[1].Name != "x" {
+	if !req.Stream || *req.MaxOutputTokens != 7 || req.AsksUsage() || len(req.Models) != 2 || req.Models[0].Name != "m" || req.Models[1].Name != "x" {
 		t.Errorf("%+v", req)
 	}
 	req, err = operation.Read(route(t, "POST", "/v1/fine_tuning/jobs"), []byte(`{"model":"m","method":{"type":"reinforcement","reinforcement":{"grader":{"graders":{"a":{"model":"judge"},"b":{"name":1}}}}}}`))
@@ -352,8 +352,8 @@ func FuzzRead(f *testing.F) {
 				t.Fatalf("a model went through unnamed: %q", m.Name)
 			}
 		}
-		if again.Stream != req.Stream || again.Stream && !again.UsageAsked {
-			t.Fatalf("stream %v, usage %v", again.Stream, again.UsageAsked)
+		if again.Stream != req.Stream || again.AsksUsage() {
+			t.Fatalf("stream %v, usage asked %v", again.Stream, !again.AsksUsage())
 		}
 	})
 }

@@ -635,10 +635,13 @@ func TestCachedAndReasoningTokensAreTold(t *testing.T) {
 		body string
 		want relay.Usage
 	}{
-		"chat":      {`{"usage":{"prompt_tokens":10,"completion_tokens":7,"prompt_tokens_details":{"cached_tokens":4},"completion_tokens_details":{"reasoning_tokens":3}}}`, relay.Usage{Input: 10, Cached: 4, Output: 7, Reasoning: 3}},
-		"responses": {`{"usage":{"input_tokens":10,"output_tokens":7,"input_tokens_details":{"cached_tokens":4},"output_tokens_details":{"reasoning_tokens":3}}}`, relay.Usage{Input: 10, Cached: 4, Output: 7, Reasoning: 3}},
-		"messages":  {`{"usage":{"input_tokens":5,"cache_read_input_tokens":4,"cache_creation_input_tokens":1,"output_tokens":7}}`, relay.Usage{Input: 10, Cached: 4, Output: 7}},
-		"Google":    {`{"usageMetadata":{"promptTokenCount":10,"cachedContentTokenCount":4,"candidatesTokenCount":4,"thoughtsTokenCount":3}}`, relay.Usage{Input: 10, Cached: 4, Output: 7, Reasoning: 3}},
+		"chat":                                {`{"usage":{"prompt_tokens":10,"completion_tokens":7,"prompt_tokens_details":{"cached_tokens":4},"completion_tokens_details":{"reasoning_tokens":3}}}`, relay.Usage{Input: 10, Cached: 4, Output: 7, Reasoning: 3}},
+		"responses":                           {`{"usage":{"input_tokens":10,"output_tokens":7,"input_tokens_details":{"cached_tokens":4},"output_tokens_details":{"reasoning_tokens":3}}}`, relay.Usage{Input: 10, Cached: 4, Output: 7, Reasoning: 3}},
+		"messages":                            {`{"usage":{"input_tokens":5,"cache_read_input_tokens":4,"cache_creation_input_tokens":1,"output_tokens":7}}`, relay.Usage{Input: 10, Cached: 4, Output: 7}},
+		"no more of a part than of the whole": {`{"usage":{"prompt_tokens":10,"completion_tokens":7,"prompt_tokens_details":{"cached_tokens":900000000},"completion_tokens_details":{"reasoning_tokens":8}}}`, relay.Usage{Input: 10, Cached: 10, Output: 7, Reasoning: 7}},
+		"below zero, or absurd":               {`{"usage":{"input_tokens":9223372036854775807,"cache_read_input_tokens":9223372036854775807,"output_tokens":-5,"completion_tokens":12}}`, relay.Usage{Output: 7}},
+		"a tool's input":                      {`{"usageMetadata":{"promptTokenCount":4,"toolUsePromptTokenCount":6,"candidatesTokenCount":7}}`, relay.Usage{Input: 10, Output: 7}},
+		"Google":                              {`{"usageMetadata":{"promptTokenCount":10,"cachedContentTokenCount":4,"candidatesTokenCount":4,"thoughtsTokenCount":3}}`, relay.Usage{Input: 10, Cached: 4, Output: 7, Reasoning: 3}},
 		"an array of Google's": {`[{"usageMetadata":{"promptTokenCount":10}},
 			{"usageMetadata":{"promptTokenCount":10,"cachedContentTokenCount":4,"candidatesTokenCount":7}}]`, relay.Usage{Input: 10, Cached: 4, Output: 7}},
 	} {

@@ -57,6 +57,7 @@ type google struct {
 	Cached     int64 `json:"cachedContentTokenCount"`
 	Candidates int64 `json:"candidatesTokenCount"`
 	Thoughts   int64 `json:"thoughtsTokenCount"`
+	ToolUse    int64 `json:"toolUsePromptTokenCount"`
 }
 
 // note keeps what is told. A stream tells it bit by bit, and each number as its total so far.
@@ -79,7 +80,7 @@ func (s *summary) note(o *Outcome) {
 		}
 	}
 	if g := s.Metadata; g != nil {
-		told = Usage{Input: g.Prompt, Cached: g.Cached, Output: g.Candidates + g.Thoughts, Reasoning: g.Thoughts}
+		told = Usage{Input: g.Prompt + g.ToolUse, Cached: g.Cached, Output: g.Candidates + g.Thoughts, Reasoning: g.Thoughts}
 	}
 	if told == (Usage{}) { // or audio billed by the second
 		return
@@ -87,10 +88,19 @@ func (s *summary) note(o *Outcome) {
 	if o.Usage == nil {
 		o.Usage = &Usage{}
 	}
-	o.Usage.Input = max(o.Usage.Input, told.Input)
-	o.Usage.Cached = max(o.Usage.Cached, told.Cached)
-	o.Usage.Output = max(o.Usage.Output, told.Output)
-	o.Usage.Reasoning = max(o.Usage.Reasoning, told.Reasoning)
+	// An answer can't be trusted to count: no number is below zero, absurd, or more than what it is a part of.
+	o.Usage.Input = max(o.Usage.Input, sane(told.Input))
+	o.Usage.Cached = min(max(o.Usage.Cached, told.Cached), o.Usage.Input)
+	o.Usage.Output = max(o.Usage.Output, sane(told.Output))
+	o.Usage.Reasoning = min(max(o.Usage.Reasoning, told.Reasoning), o.Usage.Output)
+}
+
+// sane is n, or 0 where no call costs that many tokens.
+func sane(n int64) int64 {
+	if n > 1<<32 {
+		return 0
+	}
+	return n
 }
 
 // maxSummary bounds what is read of a JSON answer for its usage, because one string of it is held whole.
@@ -101,7 +111,9 @@ const maxSummary = 32 << 20
 // answer is an object that ended before it was complete.
 func readSummary(r io.Reader, o *Outcome) (cut bool) {
 	// Names may repeat and strings be odd: this answer isn't ours to judge, only to learn from.
-	dec := jsontext.NewDecoder(io.LimitReader(r, maxSummary), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+	limited := &io.LimitedReader{R: r, N: maxSummary}
+	defer func() { cut = cut && limited.N > 0 }() // what is too large to read may be whole
+	dec := jsontext.NewDecoder(limited, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 	switch dec.PeekKind() {
 	case '{':
 		return readObject(dec, o)

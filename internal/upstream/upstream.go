@@ -128,39 +128,33 @@ func vertexAnthropic(c *Call, up config.Upstream, models []string, req *operatio
 	if version == "" || version == "2023-06-01" {
 		version = "vertex-2023-10-16" // Vertex AI's name of it; later versions have one name everywhere
 	}
-	version = `"anthropic_version":"` + version + `"`
-	models = slices.Clone(models)
-	for i := range models {
-		models[i] = strings.TrimPrefix(models[i], "anthropic/")
-	}
+	member := `"anthropic_version":"` + version + `"`
+	models = trimmed(models, "anthropic/")
 	c.query = "" // beta=true is for Anthropic's own address
 	base := vertexBase(up, "v1") + "/publishers/anthropic/models/"
-	switch {
-	case req.Name == "messages.count_tokens":
+	if req.Name == "messages.count_tokens" {
 		c.URL = base + "count-tokens:rawPredict"
-		c.Body = req.BytesWith(models, version)
-	case req.Stream:
-		c.URL = base + url.PathEscape(models[0]) + ":streamRawPredict"
-		c.Body = req.BytesWithout(models, version)
-	default:
-		c.URL = base + url.PathEscape(models[0]) + ":rawPredict"
-		c.Body = req.BytesWithout(models, version)
+		c.Body = req.BytesWith(models, member)
+		return
 	}
+	verb := "rawPredict"
+	if req.Stream {
+		verb = "streamRawPredict"
+	}
+	c.URL = base + url.PathEscape(models[0]) + ":" + verb
+	c.Body = req.BytesWithout(models, member)
 }
 
 // gemini: ai.google.dev/api/generate-content
 func gemini(c *Call, up config.Upstream, models []string, req *operation.Request) {
-	c.URL = up.Base() + "/" + version(req) + "/models/" + url.PathEscape(models[0]) + ":" + req.Verb
+	c.URL = up.Base() + "/" + apiVersion(req) + "/models/" + url.PathEscape(models[0]) + ":" + req.Verb
 	c.Body = req.Bytes(models, false)
 }
 
 // vertexGemini: cloud.google.com/vertex-ai/generative-ai/docs/model-reference/inference
 func vertexGemini(c *Call, up config.Upstream, models []string, req *operation.Request) {
-	models = slices.Clone(models)
-	for i := range models {
-		models[i] = strings.TrimPrefix(models[i], "google/")
-	}
-	v := version(req)
+	models = trimmed(models, "google/")
+	v := apiVersion(req)
 	if v == "v1beta" { // Vertex AI's name of it
 		v = "v1beta1"
 	}
@@ -168,8 +162,17 @@ func vertexGemini(c *Call, up config.Upstream, models []string, req *operation.R
 	c.Body = req.Bytes(models, false)
 }
 
-// version is the first element of the client's path.
-func version(req *operation.Request) string {
+// trimmed are the models without the publisher that OpenAI's face wants before their names.
+func trimmed(models []string, publisher string) []string {
+	short := make([]string, len(models))
+	for i, m := range models {
+		short[i] = strings.TrimPrefix(m, publisher)
+	}
+	return short
+}
+
+// apiVersion is the first element of the client's path.
+func apiVersion(req *operation.Request) string {
 	v, _, _ := strings.Cut(strings.TrimPrefix(req.Route.Path, "/"), "/")
 	return v
 }
