@@ -52,16 +52,15 @@ func (x *exchange) address() error {
 }
 
 func otherDialect(req *operation.Request, others []apierror.Dialect) error {
+	if len(req.Models) == 0 {
+		return apierror.New(apierror.InvalidRequest, "no upstream for calls that name no model has %s's API; ask the gateway's operator for one", req.Dialect)
+	}
 	slices.Sort(others)
 	var names []string
 	for _, d := range slices.Compact(others) {
 		names = append(names, d.String()+"'s")
 	}
-	what := "this model"
-	if len(req.Models) == 0 {
-		what = "a call that names no model"
-	}
-	return apierror.New(apierror.InvalidRequest, "%s is served in %s API, not in %s's; call it there", what, strings.Join(names, " and "), req.Dialect)
+	return apierror.New(apierror.InvalidRequest, "this model is served in %s API, not in %s's; call it there", strings.Join(names, " and "), req.Dialect).At("model")
 }
 
 // movable reports whether any of the targets may serve the request. What is stored is not: another
@@ -232,7 +231,7 @@ func newCircuits(models map[string]config.Model, rest time.Duration) circuits {
 
 // enter reports whether the target may be asked. Who enters must leave, with the target's health.
 func (c circuits) enter(req *operation.Request, t policy.Route) (leave func(health error), ok bool) {
-	if !movable(req) { // there is nothing to spare it for
+	if !movable(req) || req.Effects { // there is nothing to spare it for, or it must not move for so little
 		return func(error) {}, true
 	}
 	leave, err := c[config.Target{Upstream: t.Upstream, Model: modelOf(t)}].Allow()
@@ -245,14 +244,17 @@ var errUnknown = errors.New("not known")
 // health says what a try tells about its target: nil for one that works. An answer that is no 5xx
 // comes from one that does: a 429 is quick, says itself when to come back, and is about our quota.
 func (x *exchange) health(o outcome) error {
-	switch kind := apierror.From(o.err).Kind; {
+	switch {
 	case errors.Is(x.ctx.Err(), context.Canceled):
 		return errUnknown // the client left
+	case o.err == nil && (o.answer.StatusCode == http.StatusInternalServerError || o.answer.StatusCode == http.StatusNotImplemented):
+		return errUnknown // a request can cause these by itself, and must not close the target to others
 	case o.err == nil && o.answer.StatusCode >= 500:
 		return errors.New(o.answer.Status)
 	case o.err == nil, errors.Is(o.err, errCredentialRefused):
 		return nil
-	case kind == apierror.UpstreamError, kind == apierror.UpstreamTimeout:
+	}
+	if kind := apierror.From(o.err).Kind; kind == apierror.UpstreamError || kind == apierror.UpstreamTimeout {
 		return o.err
 	}
 	return errUnknown

@@ -262,7 +262,7 @@ func TestADeniedTargetIsNotUsedEvenWhenTheAllowedOneIsDead(t *testing.T) {
 
 func TestADeadTargetIsLeftAlone(t *testing.T) {
 	t.Parallel()
-	for _, script := range []string{"dead", "500"} {
+	for _, script := range []string{"dead", "503"} {
 		t.Run(script, func(t *testing.T) {
 			t.Parallel()
 			first, second := newProvider(t, script), newProvider(t, "200")
@@ -285,7 +285,7 @@ func TestADeadTargetIsLeftAlone(t *testing.T) {
 
 func TestAnAnswerThatIsNo5xxKeepsTheCircuitClosed(t *testing.T) {
 	t.Parallel()
-	for _, script := range []string{"429 30", "408 30", "400"} {
+	for _, script := range []string{"429 30", "408 30", "400", "401"} {
 		t.Run(script, func(t *testing.T) {
 			first := newProvider(t, script)
 			s := open(t, setting{config: twoTargets, policy: allAllowed, first: first.URL, second: newProvider(t, "200").URL})
@@ -344,15 +344,15 @@ func TestADeadTargetIsAskedAgainAfterAPause(t *testing.T) {
 
 func TestALoneTargetIsAskedThoughItsCircuitIsOpen(t *testing.T) {
 	t.Parallel()
-	first := newProvider(t, "500")
+	first := newProvider(t, "503")
 	s := open(t, setting{config: oneTarget, policy: allAllowed, first: first.URL})
 	function.Rest(s.handler, time.Hour)
 	for first.calls.Load() < 5 {
-		s.want(s.chat("pipeline", hello), 500, "")
+		s.want(s.chat("pipeline", hello), 503, "")
 	}
 	a := s.chat("pipeline", hello)
-	s.want(a, 500, "")
-	if got := attempts(s.record(a)); !slices.Equal(got, []string{"first skipped", "first 500"}) {
+	s.want(a, 503, "")
+	if got := attempts(s.record(a)); !slices.Equal(got, []string{"first skipped", "first 503"}) {
 		t.Errorf("attempts %q", got)
 	}
 	first.from("200")
@@ -361,11 +361,11 @@ func TestALoneTargetIsAskedThoughItsCircuitIsOpen(t *testing.T) {
 
 func TestOfTargetsThatAreAllDeadTheFirstIsAsked(t *testing.T) {
 	t.Parallel()
-	first, second := newProvider(t, "500"), newProvider(t, "500")
+	first, second := newProvider(t, "503"), newProvider(t, "503")
 	s := open(t, setting{config: twoTargets, policy: allAllowed, first: first.URL, second: second.URL})
 	function.Rest(s.handler, time.Hour)
 	for range 3 {
-		s.want(s.chat("pipeline", hello), 500, "")
+		s.want(s.chat("pipeline", hello), 503, "")
 	}
 	first.from("200")
 	a := s.chat("pipeline", hello)
@@ -418,6 +418,17 @@ func TestClientsThatLeaveDoNotOpenACircuit(t *testing.T) {
 	}
 }
 
+func TestNoTargetIsAskedWhenTheRequestsTimeIsOver(t *testing.T) {
+	t.Parallel()
+	first, second := newProvider(t, "slow"), newProvider(t, "200")
+	s := open(t, setting{config: strings.Replace(twoTargets, "upstream_header_timeout", "request_timeout", 1), policy: allAllowed, first: first.URL, second: second.URL})
+	a := s.chat("pipeline", hello)
+	s.want(a, 504, "upstream_timeout")
+	if got := attempts(s.record(a)); !slices.Equal(got, []string{"first upstream_timeout"}) {
+		t.Errorf("attempts %q", got)
+	}
+}
+
 func TestAStreamThatBeganIsNotBegunAgainElsewhere(t *testing.T) {
 	first, second := newProvider(t, "cut"), newProvider(t, "200")
 	s := open(t, setting{config: twoTargets, policy: allAllowed, first: first.URL, second: second.URL})
@@ -454,6 +465,22 @@ func TestATargetWithoutItsCredentialIsPassedOver(t *testing.T) {
 		if n := len(s.first.Received()); n != 0 {
 			t.Errorf("the first got %d requests without a credential", n)
 		}
+	}
+}
+
+func TestATargetWhoseCircuitIsOpenIsAskedWhereTheOthersLackTheirCredential(t *testing.T) {
+	t.Parallel()
+	second := newProvider(t, "503")
+	s := keyed(t, second.URL)
+	function.Rest(s.handler, time.Hour)
+	for second.calls.Load() < 5 {
+		s.want(s.chat("pipeline", hello), 503, "")
+	}
+	second.from("200")
+	a := s.chat("pipeline", hello)
+	s.want(a, 200, "")
+	if got := attempts(s.record(a)); !slices.Equal(got, []string{"first credential_unavailable", "second skipped", "second 200"}) {
+		t.Errorf("attempts %q", got)
 	}
 }
 
