@@ -94,8 +94,13 @@ func (a *Answer) copyEvents(out *writer, r *bufio.Reader) error {
 	for {
 		event, whole, err := stream.next()
 		hide := whole && readEvent(event, out.o) && a.call.HidesUsage
+		// Some servers leave out the empty line after the last event.
+		whole = whole || err == io.EOF && bytes.Equal(data(event), done)
 		finished = finished || whole && bytes.Equal(data(event), done)
-		if len(event) > 0 && !hide {
+		// What is left of an unfinished event is for nobody: the empty line before the error event would
+		// end it, and SDKs fail to parse it before they come to the error.
+		unfinished := err != nil && !whole && !stream.open
+		if len(event) > 0 && !hide && !unfinished {
 			if _, werr := out.Write(event); werr != nil {
 				return werr
 			}
@@ -106,7 +111,7 @@ func (a *Answer) copyEvents(out *writer, r *bufio.Reader) error {
 			}
 		}
 		switch {
-		case err == io.EOF && (len(event) > 0 || stream.open):
+		case err == io.EOF && (len(event) > 0 && !whole || stream.open):
 			return io.ErrUnexpectedEOF // the stream ended inside an event
 		case err == io.EOF && a.endsByClosing() && !finished:
 			return io.ErrUnexpectedEOF // nothing but [DONE] tells such an end from a death

@@ -267,6 +267,15 @@ func TestAnUpstreamThatDiesLooksBrokenToTheClient(t *testing.T) {
 	}
 }
 
+func TestAStreamMayLeaveOutItsLastEmptyLine(t *testing.T) {
+	for _, last := range []string{"data: [DONE]\n", "data: [DONE]"} {
+		g := newGateway(t, serve(t, sse(chunk1+last)), relay.Call{})
+		if _, body, err := get(t, g.URL); err != nil || body != chunk1+last {
+			t.Errorf("%q %v", body, err)
+		}
+	}
+}
+
 func TestAStreamThatEndsByClosingAfterDoneIsComplete(t *testing.T) {
 	g := newGateway(t, raw(t, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"+chunk1+end), relay.Call{})
 	if _, body, err := get(t, g.URL); err != nil || body != chunk1+end {

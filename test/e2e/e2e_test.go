@@ -2,8 +2,9 @@
 
 // Package e2e runs the function as it is shipped, from the archive through the buildpack's steps, as
 // Cloud Run would, against the real parts that can be had on one machine: Keycloak as the identity
-// provider, the openai SDKs for Python and Node.js as clients, and aimock as the LLM provider. For
-// Google's Secret Manager and token endpoint, and for what a provider stores, stand their doubles.
+// provider, the providers' SDKs, two libraries upon them and curl as clients, and aimock as the LLM
+// provider. For Google's Secret Manager, for token endpoints, and for what aimock doesn't do (Vertex AI,
+// Azure, what a provider stores, what else a request must hold), stand their doubles.
 //
 // Everything listens on loopback. What the parts need is fetched once, from their registries, into
 // .cache/e2e.
@@ -13,11 +14,12 @@ import (
 	"archive/zip"
 	"bytes"
 	"context"
+	"crypto/rand"
 	"flag"
+	"net/url"
 	"os"
 	"os/signal"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -34,7 +36,7 @@ import (
 // they compute.
 func TestMain(m *testing.M) {
 	flag.Parse()
-	flag.Set("test.parallel", "8")
+	flag.Set("test.parallel", "16")
 	os.Exit(m.Run())
 }
 
@@ -51,8 +53,8 @@ func TestTheFunction(t *testing.T) {
 	}
 	p := startParts(t, ctx)
 	t.Run("while all is well", func(t *testing.T) {
-		for language, client := range p.clients {
-			t.Run("serves the SDK for "+language, func(t *testing.T) {
+		for name, client := range clients {
+			t.Run("serves "+name, func(t *testing.T) {
 				t.Parallel()
 				p.serves(t, ctx, client)
 			})
@@ -76,13 +78,10 @@ type parts struct {
 	keycloak *keycloak
 	// aimock is its URL, without /v1.
 	aimock string
-	// clients are the commands that drive the SDKs, by language.
-	clients map[string]sdk
 }
 
 func startParts(t *testing.T, ctx context.Context) *parts {
 	p := &parts{}
-	var python, node string
 	g, starting := errgroup.WithContext(ctx)
 	together := func(name string, start func() error) {
 		g.Go(func() error {
@@ -95,17 +94,11 @@ func startParts(t *testing.T, ctx context.Context) *parts {
 	together("function", func() (err error) { p.program, err = buildFunction(starting, t.TempDir()); return })
 	together("Keycloak", func() (err error) { p.keycloak, err = startKeycloak(t, starting); return })
 	together("aimock", func() (err error) { p.aimock, err = startAimock(t, starting); return })
-	together("openai for Python", func() (err error) { python, err = installPython(starting); return })
-	together("openai for Node.js", func() (err error) {
-		node, err = installPackage(starting, "openai", nodeVersion)
-		return
-	})
+	for name, c := range clients {
+		together(name, func() error { return c.install(starting) })
+	}
 	if err := g.Wait(); err != nil {
 		t.Fatal(err)
-	}
-	p.clients = map[string]sdk{
-		"Python":  {command: []string{python, "testdata/client.py"}},
-		"Node.js": {command: []string{"node", "testdata/client.mjs"}, env: []string{"OPENAI_SDK=" + filepath.Join(node, "index.mjs")}},
 	}
 	return p
 }
@@ -128,9 +121,10 @@ type scene struct {
 	*instance
 	secrets *secrettest.Server
 	tokens  *tokentest.Server
-	// key is the service account's.
-	key []byte
-	// upstreams stands before aimock and the double of what a provider stores.
+	// key is the service account's, keys those of upstreams.
+	key  []byte
+	keys map[string]string
+	// upstreams stands before aimock and the doubles.
 	upstreams *checkpoint
 
 	program   string
@@ -145,23 +139,55 @@ type instance struct {
 
 // scene starts the function for clients of the issuer, whose keys are found as jwks says (in YAML).
 func (p *parts) scene(t *testing.T, ctx context.Context, issuer, jwks string) *scene {
-	s := &scene{secrets: secrettest.New(), tokens: tokentest.New(), program: p.program}
+	s := &scene{secrets: secrettest.New(), tokens: tokentest.New(), keys: map[string]string{}, program: p.program}
 	t.Cleanup(s.secrets.Close)
 	t.Cleanup(s.tokens.Close)
 	s.key = s.tokens.ServiceAccountKey()
 	s.secrets.Add("projects/acme/secrets/vertex-key", s.key)
-	platform := upstreamtest.New(s.tokens.Valid)
-	t.Cleanup(platform.Close)
-	s.upstreams = newCheckpoint(t, map[string]string{"openai": p.aimock, "platform": strings.TrimSuffix(platform.URL, "/v1")}, s.tokens.Valid)
+	s.secrets.Add("projects/acme/secrets/entra", []byte(s.tokens.ClientSecret()))
+	for _, name := range []string{"azure", "anthropic", "gemini"} {
+		s.keys[name] = "e2e-key-" + rand.Text()
+		s.secrets.Add("projects/acme/secrets/"+name, []byte(s.keys[name]))
+	}
+	s.upstreams = newCheckpoint(t, s.providers(t, p.aimock))
 	s.addresses = map[string]string{
 		"ISSUER":         issuer,
 		"JWKS":           jwks,
 		"SECRET":         "projects/acme/secrets/vertex-key/versions/latest",
 		"SECRET_MANAGER": s.secrets.URL,
+		"ENTRA":          s.tokens.ClientTokenURL(),
+		"ENTRA_CLIENT":   tokentest.ClientID,
 		"UPSTREAMS":      s.upstreams.URL,
 	}
 	s.instance = s.start(t, ctx)
 	return s
+}
+
+// providers are the upstreams, by the names that the configuration gives them.
+func (s *scene) providers(t *testing.T, aimock string) map[string]provider {
+	token := s.tokens.Valid
+	key := func(name string) func(string) bool {
+		return func(key string) bool { return key == s.keys[name] }
+	}
+	serve := func(double *upstreamtest.Server) string {
+		t.Cleanup(double.Close)
+		u, err := url.Parse(double.URL)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return "http://" + u.Host
+	}
+	return map[string]provider{
+		"openai":           {aimock, "Authorization", token},
+		"platform":         {serve(upstreamtest.New(token)), "Authorization", token},
+		"azure":            {serve(upstreamtest.NewAzure(token)), "Authorization", token},
+		"azure-key":        {serve(upstreamtest.NewAzure(key("azure"))), "Api-Key", key("azure")},
+		"anthropic":        {serve(upstreamtest.NewAnthropic(key("anthropic"))), "X-Api-Key", key("anthropic")},
+		"anthropic-aimock": {aimock, "X-Api-Key", key("anthropic")},
+		"gemini":           {serve(upstreamtest.NewGemini(key("gemini"))), "X-Goog-Api-Key", key("gemini")},
+		"gemini-aimock":    {aimock, "X-Goog-Api-Key", key("gemini")},
+		"vertex":           {serve(upstreamtest.NewVertex(token, "acme", "europe-west4")), "Authorization", token},
+	}
 }
 
 // start starts another instance of the function in the environment that Cloud Run gives it

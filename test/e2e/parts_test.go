@@ -8,8 +8,8 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 )
@@ -18,15 +18,13 @@ import (
 const (
 	keycloakVersion = "26.7.3"
 	aimockVersion   = "1.43.0"
-	pythonVersion   = "3.54.0" // of openai
-	nodeVersion     = "6.49.0" // of openai
 )
 
 // needed are the commands that must be there already.
 func needed() error {
-	for _, name := range []string{"git", "go", "java", "mvn", "node", "npm", "python3"} {
+	for _, name := range []string{"curl", "git", "go", "java", "mvn", "node", "npm", "python3"} {
 		if _, err := exec.LookPath(name); err != nil {
-			return fmt.Errorf("the end-to-end test needs git, go, Java 17 or later, Maven, Node.js with npm, and Python 3 with venv: %w", err)
+			return fmt.Errorf("the end-to-end test needs git, go, curl, Java 17 or later, Maven, Node.js with npm, and Python 3 with venv: %w", err)
 		}
 	}
 	return nil
@@ -153,19 +151,20 @@ func startAimock(t *testing.T, ctx context.Context) (url string, err error) {
 
 // installPackage installs a package of Node.js and returns its folder.
 func installPackage(ctx context.Context, name, version string) (string, error) {
-	dir, err := install(path.Base(name)+"-"+version, func(dir string) error {
+	dir, err := install("node-"+strings.NewReplacer("@", "", "/", "-").Replace(name)+"-"+version, func(dir string) error {
 		return run(ctx, dir, nil, "npm", "install", "--no-audit", "--no-fund", "--prefix", dir, name+"@"+version)
 	})
 	return filepath.Join(dir, "node_modules", name), err
 }
 
-// installPython returns a Python that has the SDK.
-func installPython(ctx context.Context) (python string, err error) {
-	dir, err := install("openai-"+pythonVersion, func(dir string) error {
+// installPython returns a Python that has the package; its name may end with extras, such as [mcp].
+func installPython(ctx context.Context, name, version string) (python string, err error) {
+	folder, _, _ := strings.Cut(name, "[")
+	dir, err := install(folder+"-"+version, func(dir string) error {
 		if err := run(ctx, dir, nil, "python3", "-m", "venv", dir); err != nil {
 			return err
 		}
-		return run(ctx, dir, nil, filepath.Join(dir, "bin", "python"), "-m", "pip", "install", "--quiet", "openai=="+pythonVersion)
+		return run(ctx, dir, nil, filepath.Join(dir, "bin", "python"), "-m", "pip", "install", "--quiet", name+"=="+version)
 	})
 	return filepath.Join(dir, "bin", "python"), err
 }

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -18,147 +19,115 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// sdk is a command that drives a provider's SDK through the steps.
-type sdk struct {
-	command []string
-	env     []string
+// client is a program in testdata that drives a provider's SDK, or what stands upon one, through steps.
+type client struct {
+	script string
+	args   []string
+	// name and version are the package's, in its registry; none is curl, which is there.
+	name, version string
+	steps         []step
+
+	// command and env are what install makes of that.
+	command, env []string
 }
 
-// step is one call of a client's, and what everybody sees of it.
+// clients are in the versions that work with the gateway. litellm has its tool calls in the extra mcp.
+var clients = map[string]*client{
+	"openai for Python":               {script: "client_openai.py", name: "openai", version: "3.54.0", steps: openAISteps(python)},
+	"openai for Node.js":              {script: "client_openai.mjs", name: "openai", version: "6.49.0", steps: openAISteps(node)},
+	"anthropic for Python":            {script: "client_anthropic.py", name: "anthropic", version: "2.12.0", steps: anthropicSteps(python)},
+	"anthropic for Node.js":           {script: "client_anthropic.mjs", name: "@anthropic-ai/sdk", version: "1.12.0", steps: anthropicSteps(node)},
+	"google-genai for the Gemini API": {script: "client_genai.py", args: []string{"gemini"}, name: "google-genai", version: "3.4.0", steps: geminiSteps()},
+	"google-genai for Vertex AI":      {script: "client_genai.py", args: []string{"vertex"}, name: "google-genai", version: "3.4.0", steps: vertexSteps()},
+	"langchain-openai":                {script: "client_langchain.py", name: "langchain-openai", version: "1.7.3", steps: langchainSteps},
+	"curl":                            {script: "client_curl.py", steps: curlSteps},
+	"litellm":                         {script: "client_litellm.py", name: "litellm[mcp]", version: "1.106.2", steps: litellmSteps},
+}
+
+// language is what an SDK is written in: the exceptions for what has no status differ.
+type language int
+
+const (
+	python language = iota
+	node
+)
+
+// install makes the client's command.
+func (c *client) install(ctx context.Context) error {
+	script := filepath.Join("testdata", c.script)
+	switch {
+	case c.name == "":
+		c.command = []string{"python3", script}
+	case strings.HasSuffix(c.script, ".mjs"):
+		dir, err := installPackage(ctx, c.name, c.version)
+		if err != nil {
+			return err
+		}
+		c.command, c.env = []string{"node", script}, []string{"SDK=" + filepath.Join(dir, "index.mjs")}
+	default:
+		python, err := installPython(ctx, c.name, c.version)
+		if err != nil {
+			return err
+		}
+		c.command = []string{python, script}
+	}
+	return nil
+}
+
+// step is one thing that a client does, and what everybody sees of it.
 type step struct {
 	name string
 	// result is what the SDK made of the answer.
 	result string
-	// sent is what reached an upstream, or "".
-	sent string
-	// record is what the gateway wrote, nil where a step makes no request.
-	record *record
-}
-
-// record is what is compared of an audit record.
-type record struct {
-	Status    int `json:"-"`
-	Operation string
-	Model     string `json:"gen_ai.request.model"`
-	Decision  string
-	Policies  []string
-	// Metered says that the tokens were counted, also in a stream that was not asked to tell.
-	Metered bool `json:"-"`
+	// sent is what reached upstreams, and records is what the gateway wrote: a line a request.
+	sent, records string
 }
 
 const (
-	// completion is aimock's, echo the double's.
+	// completion is aimock's, echo the doubles'.
 	completion = `"e2e-completion: the capital of France is Paris."`
 	echo       = `"You said: e2e-prompt"`
 
-	chatSent      = "POST /openai/v1/chat/completions"
-	embeddingSent = "POST /platform/v1/embeddings"
-
-	notAllowed  = `{"raised": "PermissionDeniedError", "status": 403, "code": "operation_not_allowed"}`
-	modelDenied = `{"raised": "PermissionDeniedError", "status": 403, "code": "model_not_allowed"}`
+	platform = "platform-does-all-but-gpt-4o"
 )
 
-var (
-	chatted = &record{200, "chat.completions.create", "gpt-4-turbo", "allow", []string{"enrichment-uses-gpt-4-turbo"}, true}
-	listed  = &record{200, "models.list", "", "", nil, false}
-)
-
-// allowed is the record of a call of the platform's team.
-func allowed(operation, model string) *record {
-	return &record{200, operation, model, "allow", []string{"platform-does-all-but-gpt-4o"}, false}
+// allowed is the record of a call of the platform's team: what was asked for, what came of each
+// attempt, and the usage, if there is one: tokens in+out.
+func allowed(operation, model, attempts string, usage ...string) string {
+	return recorded(200, operation, model, "allow", platform, attempts, strings.Join(usage, ""))
 }
 
-func metered(r *record) *record {
-	r.Metered = true
-	return r
+// refused is the record of a call that policies deny.
+func refused(status int, operation, model, policies string) string {
+	return recorded(status, operation, model, "deny", policies, "", "")
 }
 
-var steps = []step{
-	{"chat", completion, chatSent, chatted},
-	{"streaming",
-		`{"text": ` + completion + `, "in_pieces": true, "usage_chunks": 0, "usage": false}`,
-		chatSent, chatted},
-	{"streaming with usage",
-		`{"text": ` + completion + `, "in_pieces": true, "usage_chunks": 1, "usage": true}`,
-		chatSent, chatted},
-	{"embeddings", `[9, 0.5, -0.5]`, embeddingSent,
-		&record{200, "embeddings.create", "text-embedding-3-small", "allow", []string{"enrichment-embeds"}, false}},
-	{"models", `["gpt-4-turbo", "text-embedding-3-small"]`, "", listed},
-	{"fine-tuning", notAllowed, "",
-		&record{403, "fine_tuning.jobs.create", "gpt-4-turbo", "deny", []string{"read-only-never-fine-tunes"}, false}},
-	{"a model that is forbidden", modelDenied, "",
-		&record{403, "chat.completions.create", "gpt-4o", "deny", nil, false}},
-	{"a model that is unknown", modelDenied, "",
-		&record{403, "chat.completions.create", "gpt-99", "deny", nil, false}},
-	{"chat without groups", notAllowed, "",
-		&record{403, "chat.completions.create", "gpt-4-turbo", "deny", nil, false}},
-	{"models without groups", `[]`, "", listed},
-	{"an expired token", `{"raised": "AuthenticationError", "status": 401, "code": "expired_token"}`, "",
-		&record{401, "", "", "", nil, false}},
-	{"the next call", completion, chatSent, chatted},
-	{"the call after", completion, chatSent, chatted},
-	{"tokens fetched for both", `1`, "", nil},
-
-	{"a completion", echo, "POST /platform/v1/completions", metered(allowed("completions.create", "gpt-3.5-turbo-instruct"))},
-	{"a moderation", `false`, "POST /openai/v1/moderations", allowed("moderations.create", "omni-moderation")},
-	{"embeddings as floats", `[9, 0.5, -0.5]`, embeddingSent, allowed("embeddings.create", "text-embedding-3-small")},
-
-	{"an image", `"e2e-completion"`, "POST /openai/v1/images/generations", allowed("images.generate", "gpt-image-1")},
-	{"an edited image", `"e2e-completion"`, "POST /openai/v1/images/edits", allowed("images.edit", "gpt-image-1")},
-	{"speech", `"alloy: e2e-input"`, "POST /platform/v1/audio/speech", allowed("audio.speech.create", "tts-1")},
-	{"a transcription", `"e2e-\u0000\r\naudio"`, "POST /platform/v1/audio/transcriptions", allowed("audio.transcriptions.create", "whisper-1")},
-	{"a translation", `"e2e-\r\n--audio"`, "POST /platform/v1/audio/translations", allowed("audio.translations.create", "whisper-1")},
-
-	{"a response", completion, "POST /openai/v1/responses", metered(allowed("responses.create", "gpt-4-turbo"))},
-	{"a response, streamed", `{"text": ` + completion + `, "in_pieces": true, "last": "response.completed"}`,
-		"POST /openai/v1/responses", metered(allowed("responses.create", "gpt-4-turbo"))},
-	{"a response in the background", `"resp-1 in_progress"`, "POST /platform/v1/responses", allowed("responses.create", "o4-mini")},
-	{"the response", `"resp-1 in_progress"`, "GET /platform/v1/responses/resp-1?include%5B%5D=reasoning.encrypted_content", allowed("responses.retrieve", "")},
-	{"what it answers", `"e2e-prompt"`, "GET /platform/v1/responses/resp-1/input_items", allowed("responses.input_items.list", "")},
-	{"the response, cancelled", `"resp-1 cancelled"`, "POST /platform/v1/responses/resp-1/cancel", allowed("responses.cancel", "")},
-	{"the response, deleted", `null`, "DELETE /platform/v1/responses/resp-1", allowed("responses.delete", "")},
-	{"the response that was deleted", `{"raised": "NotFoundError", "status": 404, "code": "response_not_found"}`,
-		"GET /platform/v1/responses/resp-1",
-		&record{404, "responses.retrieve", "", "allow", []string{"platform-does-all-but-gpt-4o"}, false}},
-
-	{"a file", `"file-1"`, "POST /platform/v1/files", allowed("files.create", "")},
-	{"files", `["file-1"]`, "GET /platform/v1/files?limit=2&order=asc", allowed("files.list", "")},
-	{"the file", `"e2e-ü.txt"`, "GET /platform/v1/files/file-1", allowed("files.retrieve", "")},
-	{"its content", `"e2e-\r\n\u0000file"`, "GET /platform/v1/files/file-1/content", allowed("files.content", "")},
-	{"the file, deleted", `true`, "DELETE /platform/v1/files/file-1", allowed("files.delete", "")},
-
-	{"an upload", `"upload-1 pending"`, "POST /platform/v1/uploads", allowed("uploads.create", "")},
-	{"its first part", `"part-1"`, "POST /platform/v1/uploads/upload-1/parts", allowed("uploads.parts.create", "")},
-	{"its second part", `"part-2"`, "POST /platform/v1/uploads/upload-1/parts", allowed("uploads.parts.create", "")},
-	{"the upload, completed", `"file-2"`, "POST /platform/v1/uploads/upload-1/complete", allowed("uploads.complete", "")},
-	{"another upload", `"upload-2 pending"`, "POST /platform/v1/uploads", allowed("uploads.create", "")},
-	{"the other upload, cancelled", `"upload-2 cancelled"`, "POST /platform/v1/uploads/upload-2/cancel", allowed("uploads.cancel", "")},
-	{"an upload for a batch", `{"raised": "BadRequestError", "status": 400, "code": "invalid_request"}`, "",
-		&record{400, "uploads.create", "", "", nil, false}},
-
-	{"a batch file", `"file-3"`, "POST /platform/v1/files", allowed("files.create", "")},
-	{"a batch file, one line denied", modelDenied, "", &record{403, "files.create", "", "deny", []string{"platform-does-all-but-gpt-4o"}, false}},
-	{"the models in the batch file", `["o4-mini-2025-04-16", "o4-mini-2025-04-16"]`, "GET /platform/v1/files/file-3/content", allowed("files.content", "")},
-	{"a batch", `"batch-1 validating"`, "POST /platform/v1/batches", allowed("batches.create", "")},
-	{"batches", `["batch-1"]`, "GET /platform/v1/batches", allowed("batches.list", "")},
-	{"the batch", `2`, "GET /platform/v1/batches/batch-1", allowed("batches.retrieve", "")},
-	{"the batch, cancelled", `"batch-1 cancelling"`, "POST /platform/v1/batches/batch-1/cancel", allowed("batches.cancel", "")},
-
-	{"a job", `"ftjob-1 queued"`, "POST /platform/v1/fine_tuning/jobs", allowed("fine_tuning.jobs.create", "o4-mini")},
-	{"jobs", `["ftjob-1"]`, "GET /platform/v1/fine_tuning/jobs", allowed("fine_tuning.jobs.list", "")},
-	{"the job", `"o4-mini-2025-04-16"`, "GET /platform/v1/fine_tuning/jobs/ftjob-1", allowed("fine_tuning.jobs.retrieve", "")},
-	{"its events", `[]`, "GET /platform/v1/fine_tuning/jobs/ftjob-1/events", allowed("fine_tuning.jobs.list_events", "")},
-	{"its checkpoints", `[]`, "GET /platform/v1/fine_tuning/jobs/ftjob-1/checkpoints", allowed("fine_tuning.jobs.checkpoints.list", "")},
-	{"the job, paused", `"ftjob-1 paused"`, "POST /platform/v1/fine_tuning/jobs/ftjob-1/pause", allowed("fine_tuning.jobs.pause", "")},
-	{"the job, resumed", `"ftjob-1 queued"`, "POST /platform/v1/fine_tuning/jobs/ftjob-1/resume", allowed("fine_tuning.jobs.resume", "")},
-	{"the job, cancelled", `"ftjob-1 cancelled"`, "POST /platform/v1/fine_tuning/jobs/ftjob-1/cancel", allowed("fine_tuning.jobs.cancel", "")},
+func recorded(status int, what ...string) string {
+	what = slices.DeleteFunc(what, func(s string) bool { return s == "" })
+	return strings.Join(append([]string{fmt.Sprint(status)}, what...), ", ")
 }
 
-// serves lets an SDK take the steps, and checks what each side saw.
-func (p *parts) serves(t *testing.T, ctx context.Context, client sdk) {
+// dead is the record of a call whose answer broke off.
+func dead(operation, model, attempts string, usage ...string) string {
+	return allowed(operation, model, attempts, usage...) + ", upstream_error"
+}
+
+// both is one line after the other.
+func both(one, other string) string { return one + "\n" + other }
+
+func twice(line string) string { return both(line, line) }
+
+// raised is an SDK's exception; its status and its code are nil where it has none.
+func raised(name string, status, code any) string {
+	text, _ := json.Marshal(map[string]any{"raised": name, "status": status, "code": code})
+	return string(text)
+}
+
+// serves lets a client take the steps, and checks what each side saw.
+func (p *parts) serves(t *testing.T, ctx context.Context, c *client) {
 	issuer := p.keycloak.issuer("my-realm")
 	s := p.scene(t, ctx, issuer, "{}")
-	results, err := client.run(ctx, s.url, issuer)
+	results, err := c.run(ctx, s.url, issuer)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -172,19 +141,23 @@ func (p *parts) serves(t *testing.T, ctx context.Context, client sdk) {
 	}
 	delete(results, "tokens")
 
-	t.Run("the SDK gets what policies allow", func(t *testing.T) { checkResults(t, results) })
+	t.Run("the SDK gets what policies allow", func(t *testing.T) { checkResults(t, c.steps, results) })
 	t.Run("the upstreams get our credential and never the client's", func(t *testing.T) {
-		s.upstreams.check(t, clientTokens)
-		if n := s.tokens.Exchanges(); n != 1 {
-			t.Errorf("%d exchanges for one access token", n)
+		s.upstreams.check(t, c.steps, clientTokens)
+		if n := s.tokens.Exchanges(); n != 2 {
+			t.Errorf("%d exchanges for the access tokens of Google and Entra", n)
 		}
 	})
-	t.Run("each request has one record", func(t *testing.T) { checkRecords(t, s.stderr) })
+	t.Run("each request has one record", func(t *testing.T) { checkRecords(t, c.steps, s.stderr) })
 	t.Run("a forbidden model looks like an unknown one, and leads to its record", func(t *testing.T) {
-		checkDenials(t, s.stderr, results["a model that is forbidden"], results["a model that is unknown"])
+		for name, denial := range results {
+			if api, ok := strings.CutSuffix(name, "a model that is forbidden"); ok {
+				checkDenials(t, s.stderr, denial, results[api+"a model that is unknown"])
+			}
+		}
 	})
 	t.Run("no output holds a secret", func(t *testing.T) {
-		credentials := slices.Concat(keyLines(t, s.key), s.upstreams.tokens, []string{"e2e-secret-of-"})
+		credentials := slices.Concat(keyLines(t, s.key), s.upstreams.tokens, []string{"e2e-secret-of-", "e2e-key-", s.tokens.ClientSecret()})
 		for _, token := range clientTokens {
 			credentials = append(credentials, strings.Split(token, ".")...)
 		}
@@ -198,16 +171,16 @@ func (p *parts) serves(t *testing.T, ctx context.Context, client sdk) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			checkHoldsNone(t, filepath.Base(file), text, append(credentials, "e2e-"))
+			checkHoldsNone(t, filepath.Base(file), text, append(credentials, "e2e-prompt", "e2e-input", "e2e-completion", "e2e-image", "e2e-system", "e2e-tool"))
 		}
 	})
 }
 
 // run returns what each step came to.
-func (c sdk) run(ctx context.Context, gateway, issuer string) (map[string]json.RawMessage, error) {
+func (c *client) run(ctx context.Context, gateway, issuer string) (map[string]json.RawMessage, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
-	cmd := command(ctx, c.command...)
+	cmd := command(ctx, slices.Concat(c.command, c.args)...)
 	cmd.Env = append([]string{"GATEWAY_URL=" + gateway, "ISSUER=" + issuer}, c.env...)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
@@ -229,7 +202,7 @@ func (c sdk) run(ctx context.Context, gateway, issuer string) (map[string]json.R
 	return results, nil
 }
 
-func checkResults(t *testing.T, results map[string]json.RawMessage) {
+func checkResults(t *testing.T, steps []step, results map[string]json.RawMessage) {
 	for _, step := range steps {
 		got, ok := results[step.name]
 		if !ok {
@@ -246,77 +219,119 @@ func checkResults(t *testing.T, results map[string]json.RawMessage) {
 			t.Errorf("%s: want (-), got (+):\n%s%s", step.name, diff, got)
 		}
 	}
-	if len(results) != len(steps) {
-		t.Errorf("the client took %d steps, and %d are known", len(results), len(steps))
+	for name, result := range results {
+		if !slices.ContainsFunc(steps, func(s step) bool { return s.name == name }) {
+			t.Errorf("%s: not expected: %s", name, result)
+		}
 	}
 }
 
 // check compares what reached the upstreams with the steps that were allowed.
-func (c *checkpoint) check(t *testing.T, clientTokens []string) {
-	var want []string
-	for _, step := range steps {
-		if step.sent != "" {
-			want = append(want, step.sent)
-		}
-	}
-	if diff := cmp.Diff(want, c.calls); diff != "" {
+func (c *checkpoint) check(t *testing.T, steps []step, clientTokens []string) {
+	if diff := cmp.Diff(lines(steps, func(s step) string { return s.sent }), c.calls); diff != "" {
 		t.Errorf("want (-), got (+):\n%s", diff)
 	}
 	for _, refused := range c.refused {
 		t.Error(refused)
 	}
-	if len(c.tokens) != 1 {
-		t.Errorf("%d access tokens were used in a run of seconds; one lives an hour", len(c.tokens))
+	if len(c.tokens) > 2 {
+		t.Errorf("%d access tokens were used in a run of seconds; each lives an hour", len(c.tokens))
 	}
-	for i, header := range c.received {
-		for name, values := range header {
-			for _, token := range clientTokens {
-				if strings.Contains(strings.Join(values, "\n"), token) {
-					t.Errorf("%s: the client's token is in header %s", c.calls[i], name)
-				}
+	for i, received := range c.received {
+		for _, token := range clientTokens {
+			if strings.Contains(c.calls[i]+received, token) {
+				t.Errorf("%s: the client's token came with it", c.calls[i])
 			}
+		}
+		if strings.Contains(received, "oauth-") {
+			t.Errorf("%s: the beta of a login with the client's token came with it", c.calls[i])
 		}
 	}
 }
 
+// lines are those of all steps.
+func lines(steps []step, of func(step) string) []string {
+	var all []string
+	for _, step := range steps {
+		if text := of(step); text != "" {
+			all = append(all, strings.Split(text, "\n")...)
+		}
+	}
+	return all
+}
+
 // checkRecords compares the records with the steps. The framework prints blank lines between them.
-func checkRecords(t *testing.T, file string) {
+func checkRecords(t *testing.T, steps []step, file string) {
 	f, err := os.Open(file)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	var got, want []record
-	lines := bufio.NewScanner(f)
-	lines.Buffer(nil, 1<<20)
-	for lines.Scan() {
-		if len(bytes.TrimSpace(lines.Bytes())) == 0 {
+	var got []string
+	scanner := bufio.NewScanner(f)
+	scanner.Buffer(nil, 1<<20)
+	for scanner.Scan() {
+		if len(bytes.TrimSpace(scanner.Bytes())) == 0 {
 			continue
 		}
-		var line struct {
-			record
-			HTTPRequest  struct{ Status int }
-			RequestID    string `json:"request_id"`
-			OutputTokens int    `json:"gen_ai.usage.output_tokens"`
-		}
-		decode(t, lines.Bytes(), &line)
-		if line.RequestID == "" {
+		var r record
+		decode(t, scanner.Bytes(), &r)
+		if r.RequestID == "" {
 			continue // a line that belongs to no request
 		}
-		line.Status, line.Metered = line.HTTPRequest.Status, line.OutputTokens > 0
-		got = append(got, line.record)
+		got = append(got, r.String())
 	}
-	if err := lines.Err(); err != nil {
+	if err := scanner.Err(); err != nil {
 		t.Fatal(err)
 	}
-	for _, step := range steps {
-		if step.record != nil {
-			want = append(want, *step.record)
-		}
-	}
-	if diff := cmp.Diff(want, got); diff != "" {
+	if diff := cmp.Diff(lines(steps, func(s step) string { return s.records }), got); diff != "" {
 		t.Errorf("want (-), got (+):\n%s", diff)
 	}
+}
+
+// record is what is compared of an audit record.
+type record struct {
+	HTTPRequest struct{ Status int }
+	RequestID   string `json:"request_id"`
+	Operation   string
+	Model       string `json:"gen_ai.request.model"`
+	Decision    string
+	Policies    []string
+	Attempts    []struct {
+		Upstream string
+		Status   int
+		Error    string
+	}
+	Error   string `json:"error_code"`
+	Input   int    `json:"gen_ai.usage.input_tokens"`
+	Cached  int    `json:"gen_ai.usage.cache_read.input_tokens"`
+	Output  int    `json:"gen_ai.usage.output_tokens"`
+	Thought int    `json:"gen_ai.usage.reasoning.output_tokens"`
+}
+
+func (r record) String() string {
+	var attempts []string
+	for _, a := range r.Attempts {
+		came := fmt.Sprint(a.Status)
+		if a.Status == 0 {
+			came, _, _ = strings.Cut(a.Error, ":")
+		}
+		attempts = append(attempts, a.Upstream+" "+came)
+	}
+	usage := ""
+	if r.Input+r.Output > 0 {
+		usage = fmt.Sprintf("%d+%d", r.Input, r.Output)
+	}
+	if r.Cached > 0 {
+		usage += fmt.Sprintf(" (%d cached)", r.Cached)
+	}
+	if r.Thought > 0 {
+		usage += fmt.Sprintf(" (%d thought)", r.Thought)
+	}
+	if r.HTTPRequest.Status >= 400 {
+		r.Error = "" // the client was told
+	}
+	return recorded(r.HTTPRequest.Status, r.Operation, r.Model, r.Decision, strings.Join(r.Policies, " "), strings.Join(attempts, ", "), usage, r.Error)
 }
 
 // checkDenials compares two denials to the letter, but for their ids, which the records must know.
@@ -325,21 +340,23 @@ func checkDenials(t *testing.T, records string, denials ...[]byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var bodies []map[string]any
+	var told []string
 	for _, denial := range denials {
-		var result struct{ Body map[string]any }
-		decode(t, denial, &result)
-		id, _ := result.Body["decision_id"].(string)
-		if id == "" || !bytes.Contains(text, []byte(`"decision_id":"`+id+`"`)) {
-			t.Errorf("no record has decision id %q", id)
+		id := decisionID.FindSubmatch(denial)
+		if id == nil || !bytes.Contains(text, fmt.Appendf(nil, `"decision_id":"%s"`, id[1])) {
+			t.Errorf("no record has the decision id of %s", denial)
 		}
-		delete(result.Body, "decision_id")
-		bodies = append(bodies, result.Body)
+		told = append(told, ids.ReplaceAllString(string(denial), ""))
 	}
-	if diff := cmp.Diff(bodies[0], bodies[1]); diff != "" {
+	if diff := cmp.Diff(told[0], told[1]); diff != "" {
 		t.Errorf("one (-), the other (+):\n%s", diff)
 	}
 }
+
+var (
+	decisionID = regexp.MustCompile(`decision_id\W+(\w+)`)
+	ids        = regexp.MustCompile(`(decision_id|request_id)\W+\w+`)
+)
 
 // checkHoldsNone doesn't print the secrets that it finds.
 func checkHoldsNone(t *testing.T, name string, text []byte, secrets []string) {

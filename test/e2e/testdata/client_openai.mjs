@@ -1,53 +1,14 @@
-// Drives the gateway with the openai SDK as client.py does, and prints what each step came to as a
-// line of JSON.
+// Drives the gateway with the openai SDK as client_openai.py does.
 
-const { default: OpenAI, APIError, toFile } = await import(process.env.OPENAI_SDK);
+import { all, end, expiry, issued, key, gateway as url, png, stepper } from "./scene.mjs";
 
-const gateway = process.env.GATEWAY_URL + "/v1";
-const issued = [];
+const { default: OpenAI, toFile } = await import(process.env.SDK);
 
-// key is what README advises: a callable key, which the SDK asks before every request, and which asks
-// Keycloak by client credentials when the token it holds is about to expire.
-function key(clientID) {
-  let token;
-  const get = async () => {
-    if (Date.now() / 1000 > get.expires - 1) {
-      const answer = await fetch(process.env.ISSUER + "/protocol/openid-connect/token", {
-        method: "POST",
-        body: new URLSearchParams({
-          grant_type: "client_credentials",
-          client_id: clientID,
-          client_secret: "e2e-secret-of-" + clientID,
-        }),
-      });
-      token = (await answer.json()).access_token;
-      get.expires = JSON.parse(Buffer.from(token.split(".")[1], "base64url")).exp;
-      issued.push(token);
-    }
-    return token;
-  };
-  get.expires = 0;
-  return get;
-}
+const gateway = url + "/v1";
+
+const step = stepper((err) => err.code);
 
 const openai = (apiKey) => new OpenAI({ baseURL: gateway, apiKey });
-
-async function step(name, call) {
-  let result;
-  try {
-    result = await call();
-  } catch (err) {
-    if (!(err instanceof APIError) || err.status === undefined) throw err;
-    result = { raised: err.constructor.name, status: err.status, code: err.code, body: err.error };
-  }
-  console.log(JSON.stringify({ step: name, result: result ?? null }));
-}
-
-async function all(items) {
-  const list = [];
-  for await (const item of await items) list.push(item);
-  return list;
-}
 
 const messages = [{ role: "user", content: "e2e-prompt" }];
 
@@ -79,6 +40,26 @@ async function streamResponse(client) {
   const events = await all(client.responses.create({ model: "gpt-4-turbo", input: "e2e-prompt", stream: true }));
   const deltas = events.filter((event) => event.type === "response.output_text.delta").map((event) => event.delta);
   return { text: deltas.join(""), in_pieces: deltas.length > 2, last: events.at(-1).type };
+}
+
+async function tool(client) {
+  const parameters = { type: "object", properties: { said: { type: "string" } } };
+  const answer = await client.chat.completions.create({
+    model: "gpt-4-turbo",
+    messages: [{ role: "user", content: "use the tool" }],
+    tools: [{ type: "function", function: { name: "e2e-tool", parameters } }],
+  });
+  const called = answer.choices[0].message.tool_calls[0].function;
+  return [answer.choices[0].finish_reason, called.name, JSON.parse(called.arguments)];
+}
+
+async function see(client) {
+  const content = [
+    { type: "text", text: "e2e-prompt" },
+    { type: "image_url", image_url: { url: "data:image/png;base64," + png } },
+  ];
+  const answer = await client.chat.completions.create({ model: "gpt-4-turbo", messages: [{ role: "user", content }] });
+  return answer.choices[0].message.content;
 }
 
 async function transcribe(client, options) {
@@ -114,8 +95,7 @@ await step("models without groups", () => models(nobody));
 
 const former = await pipelineKey();
 const before = issued.length;
-const left = Math.max(0, pipelineKey.expires * 1000 - Date.now());
-await new Promise((resolve) => setTimeout(resolve, left + 1500)); // 1 s is the gateway's clock_skew
+await expiry(pipelineKey);
 await step("an expired token", () => chat(openai(former)));
 await step("the next call", () => chat(pipeline));
 await step("the call after", () => chat(pipeline));
@@ -175,4 +155,23 @@ await step("the job, paused", () => state(jobs.pause("ftjob-1")));
 await step("the job, resumed", () => state(jobs.resume("ftjob-1")));
 await step("the job, cancelled", () => state(jobs.cancel("ftjob-1")));
 
-console.log(JSON.stringify({ step: "tokens", result: issued }));
+await step("a tool call", () => tool(client));
+await step("an image to see", () => see(client));
+for (const model of ["gpt-azure", "gpt-azure-with-a-key", "gemini-as-openai"]) {
+  await step(model, () => chat(client, model));
+  await step(model + ", streamed", () => stream(client, { model }));
+}
+await step("a model of another API", () => chat(client, "claude-sonnet"));
+
+const impatient = client.withOptions({ maxRetries: 0 });
+await step("a bad token", () => chat(openai("e2e.bad.token")));
+await step("a limited model", () => chat(client.withOptions({ maxRetries: 1 }), "gpt-limited"));
+await step("a failing model", () => chat(impatient, "gpt-failing"));
+await step("a faltering model", () => chat(impatient, "gpt-faltering"));
+for (const time of ["once", "twice", "thrice"]) {
+  await step("a model with another target, " + time, () => chat(impatient, "gpt-anywhere"));
+}
+await step("a model that dies", () => chat(impatient, "gpt-dying"));
+await step("a model that dies, streamed", () => stream(impatient, { model: "gpt-dying" }));
+
+end();

@@ -1,49 +1,16 @@
-"""Drives the gateway with the openai SDK, and prints what each step came to as a line of JSON."""
+"""Drives the gateway with the openai SDK."""
 
 import base64
 import json
-import os
-import time
-import urllib.parse
-import urllib.request
 
 import openai
 
-GATEWAY = os.environ["GATEWAY_URL"] + "/v1"
-ISSUER = os.environ["ISSUER"]
+import scene
+from scene import PNG, Key
 
+GATEWAY = scene.GATEWAY + "/v1"
 
-class Key:
-    """What README advises: a callable key, which the SDK asks before every request, and which asks
-    Keycloak by client credentials when the token it holds is about to expire."""
-
-    issued = []
-
-    def __init__(self, client_id):
-        self.form = {
-            "grant_type": "client_credentials",
-            "client_id": client_id,
-            "client_secret": "e2e-secret-of-" + client_id,
-        }
-        self.expires = 0
-
-    def __call__(self):
-        if time.time() > self.expires - 1:
-            body = urllib.parse.urlencode(self.form).encode()
-            with urllib.request.urlopen(ISSUER + "/protocol/openid-connect/token", body) as answer:
-                self.token = json.load(answer)["access_token"]
-            claims = self.token.split(".")[1]
-            self.expires = json.loads(base64.urlsafe_b64decode(claims + "=="))["exp"]
-            Key.issued.append(self.token)
-        return self.token
-
-
-def step(name, call):
-    try:
-        result = call()
-    except openai.APIStatusError as err:
-        result = {"raised": type(err).__name__, "status": err.status_code, "code": err.code, "body": err.body}
-    print(json.dumps({"step": name, "result": result}), flush=True)
+step = scene.stepper(lambda err: getattr(err, "code", None))
 
 
 def chat(client, model="gpt-4-turbo"):
@@ -51,10 +18,10 @@ def chat(client, model="gpt-4-turbo"):
     return answer.choices[0].message.content
 
 
-def stream(client, **options):
+def stream(client, model="gpt-4-turbo", **options):
     chunks = list(
         client.chat.completions.create(
-            model="gpt-4-turbo", messages=[{"role": "user", "content": "e2e-prompt"}], stream=True, **options
+            model=model, messages=[{"role": "user", "content": "e2e-prompt"}], stream=True, **options
         )
     )
     return {
@@ -114,8 +81,19 @@ def state(stored):
     return stored.id + " " + stored.status
 
 
-def wait_for_expiry(key):
-    time.sleep(max(0, key.expires - time.time()) + 1.5)  # 1 s is the gateway's clock_skew
+def tool(client, model="gpt-4-turbo"):
+    function = {"name": "e2e-tool", "parameters": {"type": "object", "properties": {"said": {"type": "string"}}}}
+    answer = client.chat.completions.create(
+        model=model, messages=[{"role": "user", "content": "use the tool"}], tools=[{"type": "function", "function": function}]
+    )
+    called = answer.choices[0].message.tool_calls[0].function
+    return [answer.choices[0].finish_reason, called.name, json.loads(called.arguments)]
+
+
+def see(client):
+    url = "data:image/png;base64," + base64.b64encode(PNG).decode()
+    content = [{"type": "text", "text": "e2e-prompt"}, {"type": "image_url", "image_url": {"url": url}}]
+    return client.chat.completions.create(model="gpt-4-turbo", messages=[{"role": "user", "content": content}]).choices[0].message.content
 
 
 key = Key("data-pipeline")
@@ -135,7 +113,7 @@ step("models without groups", lambda: models(nobody))
 
 key()
 former, issued = key.token, len(Key.issued)
-wait_for_expiry(key)
+scene.wait_for_expiry(key)
 step("an expired token", lambda: chat(openai.OpenAI(base_url=GATEWAY, api_key=former)))
 step("the next call", lambda: chat(pipeline))
 step("the call after", lambda: chat(pipeline))
@@ -194,4 +172,21 @@ step("the job, paused", lambda: state(jobs.pause("ftjob-1")))
 step("the job, resumed", lambda: state(jobs.resume("ftjob-1")))
 step("the job, cancelled", lambda: state(jobs.cancel("ftjob-1")))
 
-print(json.dumps({"step": "tokens", "result": Key.issued}))
+step("a tool call", lambda: tool(client))
+step("an image to see", lambda: see(client))
+for model in ("gpt-azure", "gpt-azure-with-a-key", "gemini-as-openai"):
+    step(model, lambda: chat(client, model))
+    step(model + ", streamed", lambda: stream(client, model))
+step("a model of another API", lambda: chat(client, "claude-sonnet"))
+
+impatient = client.with_options(max_retries=0)
+step("a bad token", lambda: chat(openai.OpenAI(base_url=GATEWAY, api_key="e2e.bad.token")))
+step("a limited model", lambda: chat(client.with_options(max_retries=1), "gpt-limited"))
+step("a failing model", lambda: chat(impatient, "gpt-failing"))
+step("a faltering model", lambda: chat(impatient, "gpt-faltering"))
+for time in ("once", "twice", "thrice"):
+    step("a model with another target, " + time, lambda: chat(impatient, "gpt-anywhere"))
+step("a model that dies", lambda: chat(impatient, "gpt-dying"))
+step("a model that dies, streamed", lambda: stream(impatient, "gpt-dying"))
+
+scene.end()
