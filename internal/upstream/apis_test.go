@@ -26,7 +26,7 @@ called. A dash is an operation that the kind does not speak. Nothing is translat
 allowed targets don't speak the client's answers 400 and says which they speak.
 
 Generated from the code's tables (` + "`go test ./internal/upstream -update`" + `); ` + "`function/rows_test.go`" + ` visits every cell. An upstream may lack an operation that
-its kind has; its own error then passes as it is.
+its kind has (Vertex AI's OpenAI face has chat completions and embeddings); its own error then passes as it is.
 `
 
 // docs/apis.md is the table of dialect, operation and kind, as the code has it.
