@@ -59,7 +59,6 @@ func TestAModelInAPathIsReadInOneWay(t *testing.T) {
 		"/v1beta/models/a:GenerateContent",
 		"/v1beta/models/a:generateContent:x",
 		"/v1beta/models/a",
-		"/v1beta/models/a:predict",
 		"/v1beta2/models/a:generateContent",
 		"/v1beta/tunedModels/a:generateContent",
 		"/v1/projects/p/locations/l/publishers/anthropic/models/a:rawPredict",

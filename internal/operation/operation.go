@@ -152,7 +152,7 @@ func init() {
 		{"countTokens", "models.count_tokens", append(gemini, vertex...)},
 		{"embedContent", "models.embed_content", append(gemini, vertex...)},
 		{"batchEmbedContents", "models.embed_content", append(gemini, vertex...)},
-		{"predict", "models.predict", vertex},
+		{"predict", "models.predict", append(gemini, vertex...)},
 	} {
 		for _, path := range row.paths {
 			op := &Operation{Name: row.name, Method: "POST", Path: path + row.verb, Dialect: apierror.Google, Group: Inference, Body: JSON, Fields: contentFields}
