@@ -1,9 +1,9 @@
 // Package function puts the gateway's parts together. New makes a handler from a configuration;
 // Instance is the one of this process.
 //
-// walk.go is the way of a request, targets.go its choice of a target. own.go holds the endpoints that the gateway answers itself,
-// body.go what is held of requests' bodies, warm.go what a cold start waits for, instance.go the
-// life of the process.
+// walk.go is the way of a request, targets.go its choice of a target. own.go holds the endpoints
+// that the gateway answers itself, body.go what is held of requests' bodies, warm.go what a cold
+// start waits for, instance.go the life of the process.
 package function
 
 import (

@@ -19,7 +19,7 @@ type Kind struct {
 	Code   string
 }
 
-// The kinds of design section 6. A code is part of the gateway's interface: it never changes
+// A code is part of the gateway's interface: it never changes
 // its meaning.
 var (
 	InvalidRequest        = Kind{400, "invalid_request"}

@@ -61,8 +61,8 @@ func Event(d Dialect, requestID string, err *Error) []byte {
 	return append(b, "\n\n"...)
 }
 
-// Body returns err in the form of the dialect. Each form has the code and, for a denial, the decision's id beside
-// what its SDK looks for.
+// Body returns err in the form of the dialect. Each form has the code and, for a denial, the
+// decision's id beside what its SDK looks for.
 func Body(d Dialect, requestID string, err *Error) []byte {
 	var body any
 	switch d {

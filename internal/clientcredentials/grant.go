@@ -39,8 +39,8 @@ type Request struct {
 
 	ClientID, ClientSecret string
 
-	// Scope is a space-separated list (RFC 6749 section 3.3). Audience is a parameter that Auth0 wants. Both are
-	// optional.
+	// Scope is a space-separated list (RFC 6749 section 3.3). Audience is a parameter that Auth0
+	// wants. Both are optional.
 	Scope, Audience string
 }
 
@@ -78,8 +78,9 @@ func (r Request) Grant(ctx context.Context) (Token, error) {
 	}
 	ctx = context.WithValue(ctx, oauth2.HTTPClient, client)
 	t, err := c.Token(ctx)
-	// Every server must take HTTP Basic (RFC 6749 section 2.3.1). Of some, a client can be registered to use the
-	// form instead; they answer as they do to a wrong secret, by section 5.2 with 401.
+	// Every server must take HTTP Basic (RFC 6749 section 2.3.1). Of some, a client can be
+	// registered to use the form instead; they answer as they do to a wrong secret, by section 5.2
+	// with 401.
 	if e, ok := errors.AsType[*oauth2.RetrieveError](err); ok && e.Response.StatusCode == http.StatusUnauthorized {
 		c.AuthStyle = oauth2.AuthStyleInParams
 		t, err = c.Token(ctx)
@@ -191,8 +192,8 @@ func refusal(err error) error {
 	return fmt.Errorf("the token endpoint answered %d", e.Response.StatusCode)
 }
 
-// codes are the registered errors of RFC 6749 sections 5.2 and 4.1.2.1, which some token endpoints borrow from, and
-// RFC 8707 section 2: the only text of an answer that is repeated.
+// codes are the registered errors of RFC 6749 sections 5.2 and 4.1.2.1, which some token endpoints
+// borrow from, and RFC 8707 section 2: the only text of an answer that is repeated.
 var codes = map[string]string{
 	"invalid_request":         "",
 	"invalid_client":          "; the client id or the secret is wrong",

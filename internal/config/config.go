@@ -2,8 +2,9 @@
 //
 // The document is decoded strictly: an unknown key, a repeated key, a value of the wrong type and a
 // reference to something that isn't declared are faults, each with its position, its path and a way
-// out. Nothing is fetched and no secret is read; relative paths become absolute, from the folder of the file that
-// holds them. A Config is never changed after Load returned it, so all packages share one.
+// out. Nothing is fetched and no secret is read; relative paths become absolute, from the folder of
+// the file that holds them. A Config is never changed after Load returned it, so all packages share
+// one.
 package config
 
 import (
@@ -136,7 +137,8 @@ type ClientCredentials struct {
 	ClientID string `yaml:"client_id"`
 	// ClientSecret is where the secret is read.
 	ClientSecret Source `yaml:"client_secret"`
-	// Scopes are asked for with the access token; https://cognitiveservices.azure.com/.default is Azure OpenAI's.
+	// Scopes are asked for with the access token; https://cognitiveservices.azure.com/.default is
+	// Azure OpenAI's.
 	Scopes []string `yaml:"scopes"`
 }
 
@@ -294,7 +296,8 @@ func (u Upstream) Base() string {
 	return ""
 }
 
-// vertexHost is the host of a location: docs.cloud.google.com/gemini-enterprise-agent-platform/resources/locations.
+// vertexHost is the host of a location:
+// docs.cloud.google.com/gemini-enterprise-agent-platform/resources/locations.
 func vertexHost(location string) string {
 	switch location {
 	case "global":

@@ -66,8 +66,8 @@ type stage struct {
 	google *google
 }
 
-// google is what stands for the cloud: who takes an access token, who grants it, and who keeps the key that it is
-// granted for.
+// google is what stands for the cloud: who takes an access token, who grants it, and who keeps the
+// key that it is granted for.
 type google struct {
 	model   *upstreamtest.Server
 	tokens  *tokentest.Server

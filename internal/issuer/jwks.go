@@ -61,8 +61,8 @@ func parseKeys(document []byte) ([]*key, error) {
 }
 
 // parseKey returns nil for a key that can't, or by its own use, key_ops or alg must not, verify
-// signatures here: encryption keys, symmetric keys, RSA under 2048 bits (RFC 7518 section 3.3) or (go-jose's bound) over 4096, and
-// keys whose private half was published with them.
+// signatures here: encryption keys, symmetric keys, RSA under 2048 bits (RFC 7518 section 3.3) or
+// (go-jose's bound) over 4096, and keys whose private half was published with them.
 func parseKey(member jsontext.Value) *key {
 	var k struct {
 		Kid    string         `json:"kid"`

@@ -24,7 +24,7 @@ type Name string
 // Group is a set of operations that policies can name as one.
 type Group string
 
-// The groups of design section 4.
+// The groups that exist.
 const (
 	Inference  Group = "inference"
 	Files      Group = "files"
@@ -81,7 +81,7 @@ func (o *Operation) IsList() bool { return o.Group == "" }
 
 var paging = []string{"after", "limit"}
 
-// table is design section 5. A row is all that an operation needs to exist.
+// table is every route but the gateway's own. A row is all that an operation needs to exist.
 var table = []*Operation{
 	{Name: "chat.completions.create", Method: "POST", Path: "/v1/chat/completions", Group: Inference, Body: JSON, Fields: chatFields},
 	{Name: "completions.create", Method: "POST", Path: "/v1/completions", Group: Inference, Body: JSON, Fields: completionFields},

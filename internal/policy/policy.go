@@ -6,7 +6,7 @@
 // denied: a model or an operation that isn't known, and a request for which any policy's evaluation
 // errs (Cedar alone would skip that policy, a forbid too).
 //
-// Policies are checked when they are loaded, strictly: design section 4. They read only what the
+// Policies are checked when they are loaded, strictly (docs/adr/0002-cedar.md). They read only what the
 // schema in schema.cedarschema declares, and nothing of a request but its operation, its models,
 // stream and max_output_tokens.
 package policy

@@ -37,7 +37,7 @@ models:
 default_upstream: [openai, azure]
 `
 
-// The two of design section 4, and a permit for the second to override.
+// The two examples of the README, and a permit for the second to override.
 const examples = `
 @id("enrichment-uses-gpt-4-turbo")
 permit (principal in Group::"data-enrichment-team", action in Action::"inference", resource == Model::"gpt-4-turbo");

@@ -19,8 +19,9 @@ const (
 	// frozen is the age at which an exchange can only have been stopped together with its instance
 	// (Cloud Run takes the CPU away between requests): nobody waits for it, and its failure says nothing.
 	frozen = 2 * attempt
-	// staleAt is how long before its expiry a token is replaced: longer than the clocks of Google and ours differ, and
-	// the time at which Google's metadata server begins to hand out the next one.
+	// staleAt is how long before its expiry a token is replaced: longer than the clocks of Google
+	// and ours differ, and the time at which Google's metadata server begins to hand out the next
+	// one.
 	staleAt = 5 * time.Minute
 	// damping is between two renewals of a credential: an upstream that answers 401 to every token
 	// must not make every request an exchange.

@@ -114,8 +114,8 @@ func answered(status int, body []byte) error {
 	return fmt.Errorf("the token endpoint answered %d", status)
 }
 
-// codes are the only text of an answer that is repeated: the registered error codes of a token endpoint (RFC 6749 section
-// 5.2 and 4.1.2.1), and of Google's (google.rpc.Code).
+// codes are the only text of an answer that is repeated: the registered error codes of a token
+// endpoint (RFC 6749 section 5.2 and 4.1.2.1), and of Google's (google.rpc.Code).
 var codes = map[string]string{
 	"invalid_request":         "",
 	"invalid_client":          "; the client id or the secret is wrong, or the secret has expired",

@@ -81,9 +81,9 @@ func clientCredentials(transport http.RoundTripper, c config.ClientCredentials) 
 // googleDefault asks Application Default Credentials: on Cloud Run the metadata server, elsewhere
 // the file that GOOGLE_APPLICATION_CREDENTIALS or gcloud names.
 //
-// They are looked up for each exchange, because what is found keeps its last token, which Renew wants rid of. All
-// of it ends with the context but for the search for the metadata server, once in a process: that ends itself, after
-// at most ten seconds.
+// They are looked up for each exchange, because what is found keeps its last token, which Renew
+// wants rid of. All of it ends with the context but for the search for the metadata server, once in
+// a process: that ends itself, after at most ten seconds.
 func googleDefault(transport http.RoundTripper, scopes []string) grant {
 	return func(ctx context.Context, _ []byte) (string, time.Duration, error) {
 		x := &exchange{ctx: ctx, base: transport}
@@ -143,8 +143,8 @@ const (
 	// recommends: short enough to be true of any.
 	noExpiresIn = 5 * time.Minute
 	// longest is the longest life that Google gives an access token
-	// (docs.cloud.google.com/iam/docs/create-short-lived-credentials-direct). Others may give more, for which nothing
-	// is lost by asking again; or it is a mistake.
+	// (docs.cloud.google.com/iam/docs/create-short-lived-credentials-direct). Others may give more,
+	// for which nothing is lost by asking again; or it is a mistake.
 	longest = 12 * time.Hour
 )
 

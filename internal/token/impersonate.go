@@ -18,8 +18,9 @@ const (
 	cloudPlatform = "https://www.googleapis.com/auth/cloud-platform"
 )
 
-// impersonate has a token of another service account made, authorized by the gateway's own, which goes nowhere
-// else: docs.cloud.google.com/iam/docs/reference/credentials/rest/v1/projects.serviceAccounts/generateAccessToken.
+// impersonate has a token of another service account made, authorized by the gateway's own, which
+// goes nowhere else:
+// docs.cloud.google.com/iam/docs/reference/credentials/rest/v1/projects.serviceAccounts/generateAccessToken.
 //
 // It is a request of our own because Google's libraries for it put the answer into their errors, and read
 // the logging level from the environment.
@@ -71,7 +72,8 @@ func (x *exchange) post(to, token string, body []byte) ([]byte, error) {
 	return answer, nil
 }
 
-// generated reads an answer of generateAccessToken. Its time is absolute, so that it is compared by the wall clock.
+// generated reads an answer of generateAccessToken. Its time is absolute, so that it is compared by
+// the wall clock.
 func generated(answer []byte, now time.Time) (string, time.Duration, error) {
 	var t struct {
 		AccessToken string    `json:"accessToken"`

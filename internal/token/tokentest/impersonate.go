@@ -26,7 +26,8 @@ func impersonated(path string) (account string, ok bool) {
 	return account, ok && ends && err == nil
 }
 
-// generateAccessToken is docs.cloud.google.com/iam/docs/reference/credentials/rest/v1/projects.serviceAccounts/generateAccessToken.
+// generateAccessToken is
+// docs.cloud.google.com/iam/docs/reference/credentials/rest/v1/projects.serviceAccounts/generateAccessToken.
 func (s *Server) generateAccessToken(w http.ResponseWriter, r *http.Request, account string) {
 	var asked struct {
 		Scope    []string `json:"scope"`
