@@ -51,6 +51,8 @@ func (a *Answer) Copy(ctx context.Context, w http.ResponseWriter) *Outcome {
 	if !stream && a.ContentLength >= 0 {
 		w.Header().Set("Content-Length", strconv.FormatInt(a.ContentLength, 10))
 	}
+	// An upstream's HTML must not be a page of the gateway's origin.
+	w.Header().Set("X-Content-Type-Options", "nosniff")
 	if w.Header()["Content-Type"] == nil {
 		w.Header()["Content-Type"] = nil // or net/http would guess one
 	}

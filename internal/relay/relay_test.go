@@ -408,7 +408,7 @@ func TestOnlyHarmlessHeadersReachTheClient(t *testing.T) {
 		names = append(names, name)
 	}
 	slices.Sort(names)
-	if diff := cmp.Diff([]string{"Content-Type", "Date", "Retry-After", "X-Ratelimit-Remaining-Requests", "X-Upstream-Request-Id"}, names); diff != "" {
+	if diff := cmp.Diff([]string{"Content-Type", "Date", "Retry-After", "X-Content-Type-Options", "X-Ratelimit-Remaining-Requests", "X-Upstream-Request-Id"}, names); diff != "" {
 		t.Errorf("client saw (-want +got):\n%s", diff)
 	}
 	if len(resp.Trailer) > 0 {
