@@ -98,7 +98,9 @@ func (a *Answer) copyEvents(out *writer, r *bufio.Reader) error {
 		hide := whole && readEvent(event, out.o) && a.call.HidesUsage
 		// Some servers leave out the empty line after the last event.
 		whole = whole || err == io.EOF && bytes.Equal(data(event), done)
-		finished = finished || whole && bytes.Equal(data(event), done)
+		if whole && a.endsByClosing() { // or its framing tells the end
+			finished = finished || isLast(event)
+		}
 		// What is left of an unfinished event is for nobody: the empty line before the error event would
 		// end it, and SDKs fail to parse it before they come to the error.
 		unfinished := err != nil && !whole && !stream.open
@@ -116,7 +118,7 @@ func (a *Answer) copyEvents(out *writer, r *bufio.Reader) error {
 		case err == io.EOF && (len(event) > 0 && !whole || stream.open):
 			return io.ErrUnexpectedEOF // the stream ended inside an event
 		case err == io.EOF && a.endsByClosing() && !finished:
-			return io.ErrUnexpectedEOF // nothing but [DONE] tells such an end from a death
+			return io.ErrUnexpectedEOF // nothing but its last event tells such an end from a death
 		case err == io.EOF:
 			return nil
 		case err != nil:

@@ -267,6 +267,31 @@ func TestAnUpstreamThatDiesLooksBrokenToTheClient(t *testing.T) {
 	}
 }
 
+// Only OpenAI's chat ends in [DONE]; each of the others has a last event of its own.
+func TestEveryDialectsStreamMayEndByClosing(t *testing.T) {
+	head := "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
+	for _, last := range []string{
+		end,
+		"event: message_stop\ndata: {\"type\": \"message_stop\"}\n\n",
+		"event: response.completed\ndata: {\"type\":\"response.completed\",\"response\":{\"usage\":{\"input_tokens\":1}}}\n\n",
+		"data: {\"candidates\":[{\"content\":{},\"finishReason\":\"STOP\"}]}\r\n\r\n",
+	} {
+		g := newGateway(t, raw(t, head+chunk1+last), relay.Call{})
+		if _, body, err := get(t, g.URL); err != nil || body != chunk1+last {
+			t.Errorf("%q %v", body, err)
+		}
+	}
+	for _, cut := range []string{
+		"data: {\"type\":\"content_block_delta\",\"delta\":{\"text\":\"{\\\"type\\\":\\\"message_stop\\\"}\"}}\n\n",
+		"data: {\"candidates\":[{\"content\":{\"parts\":[{\"text\":\"finishReason\"}]}}]}\n\n",
+	} {
+		g := newGateway(t, raw(t, head+cut), relay.Call{})
+		if _, body, err := get(t, g.URL); err == nil {
+			t.Errorf("it ended cleanly: %q", body)
+		}
+	}
+}
+
 func TestAStreamMayLeaveOutItsLastEmptyLine(t *testing.T) {
 	for _, last := range []string{"data: [DONE]\n", "data: [DONE]"} {
 		g := newGateway(t, serve(t, sse(chunk1+last)), relay.Call{})

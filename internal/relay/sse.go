@@ -84,6 +84,29 @@ func data(event []byte) []byte {
 	return out
 }
 
+// isLast reports whether the event is the one that a dialect ends its streams with: [DONE] of chat, a
+// response's end, message_stop of Anthropic's, a finishReason of Google's.
+func isLast(event []byte) bool {
+	d := data(event)
+	if bytes.Equal(d, done) {
+		return true
+	}
+	var e struct {
+		Type       string `json:"type"`
+		Candidates []struct {
+			FinishReason string `json:"finishReason"`
+		} `json:"candidates"`
+	}
+	if json.Unmarshal(d, &e) != nil {
+		return false
+	}
+	switch e.Type {
+	case "message_stop", "response.completed", "response.failed", "response.incomplete", "error":
+		return true
+	}
+	return len(e.Candidates) > 0 && e.Candidates[0].FinishReason != ""
+}
+
 // tellsUsage reports whether the event may tell a usage. Once asked for it, providers send
 // "usage":null with every chunk but the last; decoding each would cost more than passing it on.
 func tellsUsage(event []byte) bool {
