@@ -127,7 +127,16 @@ var (
 		"parameters/storageUri":                                       undecidable,
 	}))
 
-	formFields = fields(map[string]role{"model": modelName, "stream": streamFlag})
+	// In a form the others would be lists and objects within a text: refused, not read.
+	formFields = fields(map[string]role{
+		"model":  modelName,
+		"stream": streamFlag,
+
+		"models": undecidable, "fallbacks": undecidable, "plugins": undecidable, "tools": undecidable,
+		"context_window_fallbacks": undecidable, "content_policy_fallbacks": undecidable,
+		"preset": undecidable, "model_list": undecidable, "user_config": undecidable,
+		"api_base": undecidable, "base_url": undecidable,
+	})
 
 	// A reinforcement job's graders are models that are called for every sample.
 	fineTuningFields = fields(map[string]role{

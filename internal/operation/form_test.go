@@ -121,6 +121,11 @@ func TestAmbiguousFormsAreRefused(t *testing.T) {
 		"stream neither true nor false":   parts(modelPart, "a", streamPart, "True"),
 		"a boundary as a header's name":   "--B\r\n--B: x\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\na\r\n--B--\r\n",
 		"a nested form":                   parts(modelPart, "a", "name=\"x\"\r\nContent-Type: multipart/mixed; boundary=B", "--B--"),
+		"fallbacks":                       parts(modelPart, "a", `name="fallbacks"`, `["b"]`),
+		"models[]":                        parts(modelPart, "a", `name="models[]"`, "b"),
+		"Models":                          parts(modelPart, "a", `name="Models"`, "b"),
+		"another address":                 parts(modelPart, "a", `name="api_base"`, "https://example.com"),
+		"a preset":                        parts(modelPart, "a", `name="preset"`, "b"),
 		"parts beyond number":             strings.Repeat("--B\r\nContent-Disposition: form-data; name=\"x\"\r\n\r\n\r\n", 1001) + good,
 		"a name in UTF-8 with look-alike": parts(`name="mоdel"`, "a", modelPart, "b"),
 	} {

@@ -93,7 +93,7 @@ func (p *parser) walk(f *Fields, path string) error {
 	case kind == 0, f == nil: // what is invalid says so when it is read
 		return p.skip()
 	case f.role == undecidable:
-		return apierror.New(apierror.InvalidRequest, "%s chooses a model, a provider or a place where it can't be decided on; remove it", path).At(path)
+		return refuseUndecidable(path)
 	case f.role != inner && !(kind == '{' && f.members != nil): // a fallback is a name, or an object with one
 		return p.leaf(f.role, path, kind)
 	case kind == 'n': // null is the same as no value
@@ -112,6 +112,10 @@ func (p *parser) walk(f *Fields, path string) error {
 		want = "an array"
 	}
 	return wrongType(path, want)
+}
+
+func refuseUndecidable(path string) error {
+	return apierror.New(apierror.InvalidRequest, "%s chooses a model, a provider or a place where it can't be decided on; remove it", path).At(path)
 }
 
 func (p *parser) object(f *Fields, path string) error {

@@ -75,6 +75,9 @@ func (r *Request) readParts() error {
 			}
 			continue
 		}
+		if f.role == undecidable {
+			return refuseUndecidable(p.name)
+		}
 		if read[f.role] != nil {
 			return apierror.New(apierror.InvalidRequest, "the form has the part %s twice; keep one", p.name).At(p.name)
 		}
