@@ -20,5 +20,5 @@ lint: ## gofmt, go vet, staticcheck
 	go vet -tags e2e ./test/...
 	go run honnef.co/go/tools/cmd/staticcheck@v0.8.2 ./...
 
-archive: ## the upload that Google builds the function from: dist/function.zip
+archive: ## the upload that Google builds the function from: dist/function.zip, and its hash for Terraform
 	go run ./test/archive -o dist/function.zip

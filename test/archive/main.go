@@ -1,4 +1,5 @@
-// Archive writes the zip that Terraform uploads as the function's source.
+// Archive writes the zip that Terraform uploads as the function's source, and beside it
+// archive.tfvars.json, which tells Terraform where it is and what its hash is.
 //
 //	go run ./test/archive -o dist/function.zip
 //
@@ -7,7 +8,10 @@ package main
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/json"
 	"flag"
+	"fmt"
 	"log"
 	"os"
 	"path/filepath"
@@ -31,4 +35,23 @@ func main() {
 	if err := os.WriteFile(*file, archive.Bytes(), 0o644); err != nil {
 		log.Fatal(err)
 	}
+	if err := writeVariables(filepath.Join(filepath.Dir(*file), "archive.tfvars.json"), *file, archive.Bytes()); err != nil {
+		log.Fatal(err)
+	}
+}
+
+// writeVariables writes modules/gateway's variable archive. Terraform runs elsewhere, so the path
+// is absolute.
+func writeVariables(to, file string, archive []byte) error {
+	path, err := filepath.Abs(file)
+	if err != nil {
+		return err
+	}
+	variables, err := json.MarshalIndent(map[string]any{
+		"archive": map[string]string{"path": path, "sha256": fmt.Sprintf("%x", sha256.Sum256(archive))},
+	}, "", "  ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(to, append(variables, '\n'), 0o644)
 }

@@ -1,0 +1,6 @@
+# The bucket is bootstrap's: terraform init -backend-config=bucket=acme-gateway-production-gateway-state
+terraform {
+  backend "gcs" {
+    prefix = "environments/production"
+  }
+}

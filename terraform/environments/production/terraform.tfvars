@@ -1,0 +1,35 @@
+project  = "acme-gateway-production"
+region   = "europe-west4"
+deployer = "gateway-deploy@acme-gateway-production.iam.gserviceaccount.com" # bootstrap's output
+
+# Everybody may reach the gateway; it verifies every caller's token itself. modules/gateway/README.md has the other way.
+invokers = ["allUsers"]
+
+# The secrets that config/gateway.yaml reads, and who may add their versions.
+credentials = {
+  openai     = { adders = ["group:ml-platform@example.com"] }
+  anthropic  = { adders = ["group:ml-platform@example.com"] }
+  vertex-key = {}
+}
+
+# Vertex AI is called with this account's key, which rotate-key.sh makes and puts into vertex-key.
+upstream_account = {
+  secret   = "vertex-key"
+  rotators = ["group:ml-platform@example.com"]
+}
+
+# One instance stays warm: its caches make the first call of a pipeline as fast as its last.
+function = {
+  min_instances = 1
+  max_instances = 40
+}
+
+alerts = { emails = ["ml-platform@example.com", "oncall@example.com"] }
+
+# Deploy pushes to main, each after somebody's approval: fill in what bootstrap printed.
+# delivery = {
+#   environment  = "production"
+#   state_bucket = "acme-gateway-production-gateway-state"
+#   repository   = "projects/acme-gateway-production/locations/europe-west4/connections/gateway-github/repositories/gateway"
+#   smoke        = { audience = "llm-gateway", model = "gpt-4o-mini", denied_model = "claude-sonnet-4-5" }
+# }

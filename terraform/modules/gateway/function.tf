@@ -1,0 +1,109 @@
+locals {
+  # Go's durations, in seconds: 55m, 1h30m, 3300s. The configuration's default is 55m.
+  request_timeout = sum(concat([0], [
+    for part in regexall("([0-9]+(?:\\.[0-9]+)?)(h|ms|m|s)", try(yamldecode(var.config).server.request_timeout, "55m")) :
+    tonumber(part[0]) * { h = 3600, m = 60, s = 1, ms = 0.001 }[part[1]]
+  ]))
+
+  archive = var.release == null ? {
+    object     = google_storage_bucket_object.archive.name
+    generation = google_storage_bucket_object.archive.generation
+  } : var.release.archive
+}
+
+resource "google_cloudfunctions2_function" "gateway" {
+  project         = var.project
+  location        = var.region
+  name            = var.name
+  description     = "LLM gateway for machine clients"
+  labels          = var.labels
+  deletion_policy = local.deletion_policy
+
+  build_config {
+    runtime           = var.function.runtime
+    entry_point       = "Gateway"
+    service_account   = google_service_account.build.id
+    docker_repository = google_artifact_registry_repository.images.id
+
+    source {
+      storage_source {
+        bucket     = google_storage_bucket.source.name
+        object     = local.archive.object
+        generation = local.archive.generation
+      }
+    }
+  }
+
+  service_config {
+    service_account_email            = google_service_account.run.email
+    timeout_seconds                  = var.function.timeout
+    max_instance_request_concurrency = var.function.concurrency
+    available_cpu                    = tostring(var.function.cpu)
+    available_memory                 = var.function.memory
+    min_instance_count               = var.function.min_instances
+    max_instance_count               = var.function.max_instances
+    ingress_settings                 = var.function.ingress
+    all_traffic_on_latest_revision   = true
+
+    environment_variables = {
+      GATEWAY_CONFIG       = "/etc/gateway/config/gateway.yaml"
+      GOOGLE_CLOUD_PROJECT = var.project # names the traces in audit records
+    }
+
+    # As the environment's folder looks, so that ../policies/gateway.cedar is true in both.
+    dynamic "secret_volumes" {
+      for_each = local.file_versions
+      iterator = file
+      content {
+        mount_path = "/etc/gateway/${dirname(file.key)}"
+        project_id = var.project
+        secret     = local.file_secrets[file.key]
+        versions {
+          version = file.value
+          path    = basename(file.key)
+        }
+      }
+    }
+
+    direct_vpc_egress = var.network == null ? null : var.network.all_traffic ? "VPC_EGRESS_ALL_TRAFFIC" : "VPC_EGRESS_PRIVATE_RANGES_ONLY"
+
+    dynamic "direct_vpc_network_interface" {
+      for_each = var.network[*]
+      iterator = network
+      content {
+        network    = network.value.network
+        subnetwork = network.value.subnetwork
+        tags       = network.value.tags
+      }
+    }
+  }
+
+  lifecycle {
+    precondition {
+      condition     = local.request_timeout + 60 <= var.function.timeout
+      error_message = "The configuration's server.request_timeout must end at least a minute before function.timeout (${var.function.timeout} s), so that the gateway, not Cloud Run, ends an answer that takes too long."
+    }
+  }
+
+  # A revision that starts before it may read its files, or a build before it may read its source, fails.
+  depends_on = [
+    google_artifact_registry_repository_iam_member.build_writes_images,
+    google_project_iam_member.build_writes_logs,
+    google_project_service.on,
+    google_secret_manager_secret_iam_member.run_reads_file,
+    google_secret_manager_secret_iam_member.run_reads_credential,
+    google_service_account_iam_member.deployer_acts_as_build,
+    google_service_account_iam_member.deployer_acts_as_run,
+    google_storage_bucket_iam_member.build_reads_source,
+  ]
+}
+
+# A function of the second generation is a Cloud Run service, and that is what is invoked.
+resource "google_cloud_run_v2_service_iam_member" "invoker" {
+  for_each = var.invokers
+  project  = var.project
+  location = var.region
+  name     = google_cloudfunctions2_function.gateway.name
+  role     = "roles/run.invoker"
+  member   = each.key
+}
