@@ -98,9 +98,10 @@ resource "google_cloudfunctions2_function" "gateway" {
   ]
 }
 
-# A function of the second generation is a Cloud Run service, and that is what is invoked.
+# A function of the second generation is a Cloud Run service, and that is what is invoked. The deployer's smoke test must
+# reach it, too.
 resource "google_cloud_run_v2_service_iam_member" "invoker" {
-  for_each = var.invokers
+  for_each = setunion(var.invokers, contains(var.invokers, "allUsers") ? [] : ["serviceAccount:${var.deployer}"])
   project  = var.project
   location = var.region
   name     = google_cloudfunctions2_function.gateway.name
