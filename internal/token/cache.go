@@ -268,20 +268,31 @@ func (c *Cache) fly(ctx context.Context, e *entry, f *flight, again bool) {
 	close(f.done)
 }
 
+// exchange makes a token with the secret as it is held. Where that fails, the secret may have been replaced while the
+// instance was frozen, and the old one be good for nothing: with a newer version it is tried once more.
 func (c *Cache) exchange(ctx context.Context, e *entry, began time.Time, again bool) (held, error) {
-	var secret []byte
-	var h held
-	if e.from != nil {
-		var err error
-		if secret, h.version, err = c.secrets.Read(ctx, *e.from, again); err != nil {
-			return held{}, err
+	if e.from == nil {
+		return e.exchange(ctx, nil, "", began)
+	}
+	secret, version, err := c.secrets.Read(ctx, *e.from, again)
+	if err != nil {
+		return held{}, err
+	}
+	h, err := e.exchange(ctx, secret, version, began)
+	if err != nil && !again {
+		if secret, newest, fault := c.secrets.Read(ctx, *e.from, true); fault == nil && newest != version {
+			return e.exchange(ctx, secret, newest, began)
 		}
 	}
+	return h, err
+}
+
+func (e *entry) exchange(ctx context.Context, secret []byte, version string, began time.Time) (held, error) {
 	value, life, err := e.grant(ctx, secret)
 	if err != nil {
 		return held{}, err
 	}
-	h.value = value
+	h := held{value: value, version: version}
 	if life > 0 { // counted from before the request was sent, to be on the safe side
 		h.expiry = began.Add(life)
 		h.stale = h.expiry.Add(-min(staleAt, life/2))

@@ -546,16 +546,28 @@ func TestAnUnusableAPIKeyLeavesTheOldOneInUse(t *testing.T) {
 	}
 }
 
-func TestAKeyThatWasReplacedAndDisabledIsReadAgainAfterOneFailure(t *testing.T) {
+// The instance was frozen from before the new version until after the old key's end.
+func TestAKeyThatWasReplacedAndDisabledIsReadAgainAndNoCallFails(t *testing.T) {
 	f := newFixture(t, time.Hour)
 	f.gets(t, "vertex", Exchanged)
 	f.endpoint.RotateKey()
 	f.endpoint.RevokeFormerKeys()
 	f.addKey()
 	f.advance(2 * time.Hour)
-	f.fails(t, time.Second)
-	f.advance(time.Second)
 	f.gets(t, "vertex", Exchanged)
+}
+
+func TestAKeyThatWasDisabledAndNotReplacedIsExchangedOnce(t *testing.T) {
+	f := newFixture(t, time.Hour)
+	f.gets(t, "vertex", Exchanged)
+	before := f.endpoint.Exchanges()
+	f.endpoint.RotateKey()
+	f.endpoint.RevokeFormerKeys()
+	f.advance(2 * time.Hour)
+	f.fails(t, time.Second)
+	if got := f.endpoint.Exchanges() - before; got != 1 {
+		t.Errorf("%d exchanges, want 1", got)
+	}
 }
 
 func TestTheLastGoodSecretServesThroughAnOutageOfSecretManager(t *testing.T) {
