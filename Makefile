@@ -1,9 +1,9 @@
 # make, or make test: everything that needs only Go.
 .DEFAULT_GOAL := test
-.PHONY: help demo test e2e lint archive
+.PHONY: help demo test e2e test-terraform lint archive
 
 help: ## this list
-	@sed -n 's/^\([a-z0-9]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
 
 demo: ## plays the whole story on this machine, and stays up
 	go run ./function/cmd/gateway demo
@@ -14,11 +14,14 @@ test: ## unit tests and scenarios, with the race detector; needs only Go
 e2e: ## the built function with Keycloak, SDKs and a provider mock; installs them under .cache/
 	go test -tags e2e -count=1 -timeout 30m ./test/...
 
+test-terraform: ## terraform/ and cloudbuild.yaml with the genuine provider (built once under .cache/, 5 minutes) and a double of Google
+	go test -tags terraform -count=1 -parallel 8 -timeout 40m ./test/terraform ./test/delivery ./test/rotation
+
 lint: ## gofmt, go vet, staticcheck
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$unformatted" ] || { echo "not gofmt-ed: $$unformatted"; exit 1; }
 	go vet ./...
-	go vet -tags e2e ./test/...
-	go run honnef.co/go/tools/cmd/staticcheck@v0.8.2 ./...
+	go vet -tags e2e,terraform ./test/...
+	go run honnef.co/go/tools/cmd/staticcheck@v0.8.2 -tags e2e,terraform ./...
 
 archive: ## the upload that Google builds the function from: dist/function.zip, and its hash for Terraform
 	go run ./test/archive -o dist/function.zip

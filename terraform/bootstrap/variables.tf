@@ -20,9 +20,10 @@ variable "name" {
   description = "As in modules/gateway."
   type        = string
   default     = "gateway"
+  nullable    = false
   validation {
-    condition     = can(regex("^[a-z]([a-z0-9-]{0,18}[a-z0-9])?$", var.name))
-    error_message = "name must be 1 to 20 lower-case letters, digits and hyphens, begin with a letter and not end with a hyphen."
+    condition     = can(regex("^[a-z][a-z0-9-]{0,18}[a-z0-9]$", var.name))
+    error_message = "name must be 2 to 20 lower-case letters, digits and hyphens, begin with a letter and not end with a hyphen."
   }
 }
 
@@ -44,6 +45,7 @@ variable "submitters" {
   description = "Who may submit builds by hand (gcloud builds submit)."
   type        = set(string)
   default     = []
+  nullable    = false
   validation {
     condition     = alltrue([for m in var.submitters : can(regex("^(user|group|serviceAccount|principal|principalSet):.+", m))])
     error_message = "submitters are IAM members such as group:platform@example.com."
@@ -54,6 +56,7 @@ variable "upstream_roles" {
   description = "Further roles on the project that the deployer may grant: those of modules/gateway's upstream_account."
   type        = set(string)
   default     = ["roles/aiplatform.user"]
+  nullable    = false
   validation {
     condition     = alltrue([for r in var.upstream_roles : can(regex("^roles/[A-Za-z0-9.]+$", r)) && !contains(["roles/owner", "roles/editor", "roles/resourcemanager.projectIamAdmin", "roles/iam.securityAdmin"], r)])
     error_message = "upstream_roles are predefined roles such as roles/aiplatform.user, and none with which the deployer could give itself more."
@@ -64,4 +67,5 @@ variable "deletion_protection" {
   description = "Refuses to delete the state. Turn it off and apply before a destroy."
   type        = bool
   default     = true
+  nullable    = false
 }

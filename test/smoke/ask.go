@@ -16,7 +16,7 @@ import (
 type caller struct {
 	url    string
 	token  string
-	pass   string        // for Google's front end, where not everybody may invoke the function
+	pass   string // for Google's front end, where not everybody may invoke the function
 	client *http.Client
 	pause  time.Duration // between two attempts
 }

@@ -1,7 +1,7 @@
 locals {
   # Go's durations, in seconds: 55m, 1h30m, 3300s. The configuration's default is 55m.
   request_timeout = sum(concat([0], [
-    for part in regexall("([0-9]+(?:\\.[0-9]+)?)(h|ms|m|s)", try(yamldecode(var.config).server.request_timeout, "55m")) :
+    for part in regexall("([0-9]+(?:\\.[0-9]+)?)(h|ms|m|s)", coalesce(try(tostring(yamldecode(var.config).server.request_timeout), null), "55m")) :
     tonumber(part[0]) * { h = 3600, m = 60, s = 1, ms = 0.001 }[part[1]]
   ]))
 
@@ -82,6 +82,10 @@ resource "google_cloudfunctions2_function" "gateway" {
     precondition {
       condition     = local.request_timeout + 60 <= var.function.timeout
       error_message = "The configuration's server.request_timeout must end at least a minute before function.timeout (${var.function.timeout} s), so that the gateway, not Cloud Run, ends an answer that takes too long."
+    }
+    precondition {
+      condition     = length(setsubtract(local.read_secrets, keys(var.credentials))) == 0
+      error_message = "The configuration reads secrets of this project that credentials doesn't name: ${join(", ", setsubtract(local.read_secrets, keys(var.credentials)))}. Name them, so that they are made and the function may read them."
     }
   }
 

@@ -45,7 +45,7 @@ resource "google_service_account" "upstream" {
 }
 
 resource "google_project_iam_member" "upstream_calls_models" {
-  for_each = try(var.upstream_account.roles, [])
+  for_each = try(var.upstream_account.roles, toset([]))
   project  = var.project
   role     = each.key
   member   = google_service_account.upstream[0].member
@@ -59,7 +59,7 @@ resource "google_service_account_iam_member" "run_impersonates_upstream" {
 }
 
 resource "google_service_account_iam_member" "rotator_makes_keys" {
-  for_each           = try(var.upstream_account.rotators, [])
+  for_each           = try(var.upstream_account.rotators, toset([]))
   service_account_id = google_service_account.upstream[0].name
   role               = "roles/iam.serviceAccountKeyAdmin"
   member             = each.key

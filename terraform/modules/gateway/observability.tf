@@ -174,9 +174,10 @@ resource "google_monitoring_alert_policy" "on" {
   conditions {
     display_name = each.value.title
     condition_prometheus_query_language {
-      query               = each.value.query
-      duration            = "0s"
-      evaluation_interval = "60s"
+      query                     = each.value.query
+      duration                  = "0s"
+      evaluation_interval       = "60s"
+      disable_metric_validation = true # a new log-based metric is known to Monitoring only after minutes
     }
   }
 

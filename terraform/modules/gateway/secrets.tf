@@ -73,13 +73,6 @@ resource "google_secret_manager_secret" "credential" {
     }
   }
 
-  lifecycle {
-    precondition {
-      condition     = length(setsubtract(local.read_secrets, keys(var.credentials))) == 0
-      error_message = "The configuration reads secrets of this project that credentials doesn't name: ${join(", ", setsubtract(local.read_secrets, keys(var.credentials)))}. Name them, so that they are made and the function may read them."
-    }
-  }
-
   depends_on = [google_project_service.on]
 }
 
@@ -103,7 +96,7 @@ resource "google_secret_manager_secret_iam_member" "adder_adds_credential" {
 
 # rotate-key.sh compares the age of the newest version with the newest key's. It sees no value.
 resource "google_secret_manager_secret_iam_member" "rotator_views_versions" {
-  for_each  = try(var.upstream_account.rotators, [])
+  for_each  = try(var.upstream_account.rotators, toset([]))
   project   = var.project
   secret_id = google_secret_manager_secret.credential[var.upstream_account.secret].secret_id
   role      = "roles/secretmanager.viewer"

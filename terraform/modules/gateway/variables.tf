@@ -20,22 +20,24 @@ variable "name" {
   description = "The function's name, and the beginning of the names of what belongs to it. Changing it makes everything anew."
   type        = string
   default     = "gateway"
+  nullable    = false
   validation {
-    condition     = can(regex("^[a-z]([a-z0-9-]{0,18}[a-z0-9])?$", var.name))
-    error_message = "name must be 1 to 20 lower-case letters, digits and hyphens, begin with a letter and not end with a hyphen: service accounts add to it, within 30."
+    condition     = can(regex("^[a-z][a-z0-9-]{0,18}[a-z0-9]$", var.name))
+    error_message = "name must be 2 to 20 lower-case letters, digits and hyphens, begin with a letter and not end with a hyphen: service accounts add to it, and have 6 to 30."
   }
 }
 
 variable "config" {
   description = "The text of the configuration, docs/gateway.yaml, as the environment's config/gateway.yaml has it."
   type        = string
+  nullable    = false
   validation {
     condition     = can(yamldecode(var.config).models)
     error_message = "config must be the text of a gateway.yaml with models; `gateway check` finds its faults."
   }
   validation {
-    # base64 has four characters for every three bytes, and length counts characters
-    condition     = length(base64encode(var.config)) <= 87384
+    # length counts characters; in base64, and without what fills it up, 64 KiB are 87382
+    condition     = length(trim(base64encode(var.config), "=")) <= 87382
     error_message = "config is over 64 KiB, the most that a version of a secret holds. Move what can be said once (models' prices, issuers) to one place, or split the gateway."
   }
 }
@@ -43,6 +45,7 @@ variable "config" {
 variable "policies" {
   description = "The text of each policy file, by its path beside the configuration's folder: {\"policies/gateway.cedar\" = file(…)}."
   type        = map(string)
+  nullable    = false
   validation {
     condition     = length(var.policies) > 0 && alltrue([for path in keys(var.policies) : can(regex("^[a-z0-9-]+(/[a-z0-9-]+)*/[a-z0-9-]+\\.cedar$", path))])
     error_message = "policies needs at least one file; each path is folder/file.cedar in lower-case letters, digits and hyphens, such as policies/gateway.cedar."
@@ -54,7 +57,7 @@ variable "policies" {
     error_message = "each policy file needs a folder of its own, not config and not within another's: a mounted secret hides whatever else is in its folder."
   }
   validation {
-    condition     = alltrue([for text in values(var.policies) : length(base64encode(text)) <= 87384])
+    condition     = alltrue([for text in values(var.policies) : length(trim(base64encode(text), "=")) <= 87382])
     error_message = "a policy file is over 64 KiB, the most that a version of a secret holds. Split it: policies/team-a/team-a.cedar, policies/team-b/team-b.cedar …"
   }
 }
@@ -65,12 +68,13 @@ variable "archive" {
     path   = string
     sha256 = string
   })
+  nullable = false
   validation {
     condition     = can(regex("^[0-9a-f]{64}$", var.archive.sha256))
     error_message = "archive.sha256 must be the 64 hexadecimal digits that `make archive` writes to dist/archive.tfvars.json."
   }
   validation {
-    condition     = !fileexists(var.archive.path) || try(filesha256(var.archive.path), "") == var.archive.sha256
+    condition     = try(!fileexists(var.archive.path), false) || try(filesha256(var.archive.path) == var.archive.sha256, false)
     error_message = "archive.sha256 is not the hash of the file at archive.path. Run `make archive` and pass -var-file=dist/archive.tfvars.json."
   }
 }
@@ -86,6 +90,10 @@ variable "release" {
     condition     = var.release == null || try(toset(keys(var.release.files)) == toset(concat(["config/gateway.yaml"], keys(var.policies))), false)
     error_message = "release names other files than config/gateway.yaml and the policies of now. A release that adds or removes a policy file can't be taken back by `release`: apply the former commit."
   }
+  validation {
+    condition     = var.release == null || try(length(var.release.archive.object) > 0 && var.release.archive.generation > 0 && alltrue([for v in values(var.release.files) : can(regex("^[1-9][0-9]*$", v))]), false)
+    error_message = "release is what the output `release` said: the archive's object and generation, and each file's version by its number; never `latest`, which would go back to nothing."
+  }
 }
 
 variable "credentials" {
@@ -93,20 +101,22 @@ variable "credentials" {
   type = map(object({
     adders = optional(set(string), [])
   }))
-  default = {}
+  default  = {}
+  nullable = false
   validation {
     condition     = alltrue([for name in keys(var.credentials) : can(regex("^[A-Za-z0-9_-]{1,255}$", name))])
     error_message = "a credential's secret is named with letters, digits, hyphens and underscores alone, such as openai: no slash, no projects/…; the project is this one."
   }
   validation {
-    condition     = alltrue([for c in values(var.credentials) : alltrue([for m in c.adders : can(regex("^(user|group|serviceAccount|principal|principalSet):.+", m)) && !can(regex("^all", m))])])
-    error_message = "adders are IAM members such as group:ml-platform@example.com; never everybody."
+    condition     = alltrue([for c in values(var.credentials) : try(alltrue([for m in c.adders : can(regex("^(user|group|serviceAccount|principal|principalSet):.+", m))]), false)])
+    error_message = "a credential is {} or { adders = […] }; adders are IAM members such as group:ml-platform@example.com, never everybody."
   }
 }
 
 variable "invokers" {
   description = "Who may reach the function at all. allUsers lets Google's front end pass every request to the gateway, which verifies the caller's token itself; anybody else presents a Google ID token in X-Serverless-Authorization besides."
   type        = set(string)
+  nullable    = false
   validation {
     condition     = length(var.invokers) > 0 && alltrue([for m in var.invokers : can(regex("^(allUsers|allAuthenticatedUsers|(user|group|serviceAccount|domain|principal|principalSet):.+)$", m))])
     error_message = "invokers needs at least one IAM member: allUsers (the gateway checks every token itself), or serviceAccount:…, group:…, principalSet:…"
@@ -134,7 +144,8 @@ variable "function" {
     max_instances = optional(number, 10)
     ingress       = optional(string, "ALLOW_ALL")
   })
-  default = {}
+  default  = {}
+  nullable = false
   validation {
     condition     = can(regex("^go1(2[6-9]|[3-9][0-9])$", var.function.runtime))
     error_message = "function.runtime must be go126 or later: go.mod says go 1.26."
@@ -226,8 +237,8 @@ variable "delivery" {
   })
   default = null
   validation {
-    condition     = var.delivery == null || try(can(regex("^[a-z][a-z0-9-]*$", var.delivery.environment)) && fileexists("${path.root}/../${var.delivery.environment}/main.tf"), false)
-    error_message = "delivery.environment is no folder of terraform/environments with a main.tf."
+    condition     = var.delivery == null || try(var.delivery.environment == basename(abspath(path.root)), false)
+    error_message = "delivery.environment must be ${basename(abspath(path.root))}, the folder of terraform/environments that it is said in: builds apply that one."
   }
   validation {
     condition     = var.delivery == null || try(can(regex("^projects/[^/]+/locations/[^/]+/connections/[^/]+/repositories/[^/]+$", var.delivery.repository)), false)
@@ -251,7 +262,8 @@ variable "alerts" {
     denials             = optional(number, 50)   # answers of 403 in 10 minutes
     p95_latency_seconds = optional(number, 60)   # of whole answers, streams included
   })
-  default = {}
+  default  = {}
+  nullable = false
   validation {
     condition     = alltrue([for e in var.alerts.emails : can(regex("^[^@\\s]+@[^@\\s]+$", e))])
     error_message = "alerts.emails are addresses such as oncall@example.com."
@@ -267,7 +279,8 @@ variable "audit" {
   type = object({
     retention_days = optional(number, 400)
   })
-  default = {}
+  default  = {}
+  nullable = false
   validation {
     condition     = var.audit.retention_days >= 1 && var.audit.retention_days <= 3650 && floor(var.audit.retention_days) == var.audit.retention_days
     error_message = "audit.retention_days is from 1 to 3650 whole days."
@@ -278,6 +291,7 @@ variable "labels" {
   description = "Labels of everything that bears labels."
   type        = map(string)
   default     = {}
+  nullable    = false
   validation {
     condition     = alltrue([for k, v in var.labels : can(regex("^[a-z][a-z0-9_-]{0,62}$", k)) && can(regex("^[a-z0-9_-]{0,63}$", v))])
     error_message = "labels are lower-case letters, digits, hyphens and underscores, 63 at most, and begin with a letter."
@@ -288,4 +302,5 @@ variable "deletion_protection" {
   description = "Refuses to delete the function, its source, secrets and records. Turn it off and apply before a destroy."
   type        = bool
   default     = true
+  nullable    = false
 }
