@@ -102,7 +102,7 @@ func TestABuildWithoutItsSubstitutionsStopsAtOnce(t *testing.T) {
 	}{
 		"none":                  {nil, "These substitutions are missing: _ENVIRONMENT _SMOKE_AUDIENCE _SMOKE_MODEL _DENIED_MODEL."},
 		"one is missing":        {without(smoke, "_DENIED_MODEL"), "These substitutions are missing: _DENIED_MODEL."},
-		"another environment":   {with(smoke, "_ENVIRONMENT", "prod"), `There is no environment "prod" in terraform/environments, only: production staging`},
+		"another environment":   {with(smoke, "_ENVIRONMENT", "prod"), `There is no environment "prod" in terraform/environments, only: production/ staging/`},
 		"a path":                {with(smoke, "_ENVIRONMENT", "../modules/gateway"), `There is no environment "../modules/gateway"`},
 		"more than a name":      {with(smoke, "_ENVIRONMENT", "staging; touch dist"), `There is no environment "staging; touch dist"`},
 		"an emptied identifier": {with(smoke, "_DEPLOYER", ""), "These substitutions are missing: _DEPLOYER."},
