@@ -29,8 +29,6 @@ type world struct {
 	env []string
 }
 
-const root = "../.."
-
 // newWorld has one empty project with billing: nothing is enabled but what Google enables.
 func newWorld(t testing.TB, project string) *world {
 	t.Helper()
@@ -42,9 +40,7 @@ func newWorld(t testing.TB, project string) *world {
 	server := httptest.NewServer(cloud)
 	t.Cleanup(server.Close)
 	w := &world{TB: t, Cloud: cloud, dir: t.TempDir()}
-	if err := os.CopyFS(w.dir, os.DirFS(filepath.Join(root, "terraform"))); err != nil {
-		t.Fatal(err)
-	}
+	copyFolder(t, w.dir, filepath.Join(root, "terraform"))
 	w.hasten("environments/staging")
 	w.hasten("environments/production")
 	rc, err := provider.Install(t.Context())

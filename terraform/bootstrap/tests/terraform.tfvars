@@ -1,0 +1,2 @@
+project = "acme-gateway"
+region  = "europe-west4"

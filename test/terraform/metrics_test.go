@@ -1,0 +1,160 @@
+package terraform_test
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/zclconf/go-cty/cty"
+)
+
+// metric is a log-based metric, as PromQL sees it.
+type metric struct {
+	distribution bool
+	labels       []string
+	uses         []string // expressions over log entries
+}
+
+// metrics are by PromQL's names (cloud.google.com/monitoring/promql/promql-mapping): the first slash becomes a colon, and
+// whatever is no letter or digit an underscore.
+func metrics(t *testing.T, f folder, vars map[string]cty.Value) map[string]metric {
+	t.Helper()
+	found := map[string]metric{}
+	for _, b := range f.resources() {
+		if b.Labels[0] != "google_logging_metric" {
+			continue
+		}
+		for key, each := range f.value(t, b.Body.Attributes["for_each"].Expr, vars, nil).AsValueMap() {
+			attribute := func(name string) cty.Value {
+				if b.Body.Attributes[name] == nil {
+					return cty.StringVal("")
+				}
+				return f.value(t, b.Body.Attributes[name].Expr, vars, map[string]cty.Value{"key": cty.StringVal(key), "value": each})
+			}
+			m := metric{uses: []string{attribute("filter").AsString(), attribute("value_extractor").AsString()}}
+			for label, from := range attribute("label_extractors").AsValueMap() {
+				m.labels, m.uses = append(m.labels, label), append(m.uses, from.AsString())
+			}
+			for _, inner := range within(b) {
+				m.distribution = m.distribution || literal(inner, "value_type") == "DISTRIBUTION"
+			}
+			name := regexp.MustCompile(`[^A-Za-z0-9]`).ReplaceAllString(attribute("name").AsString(), "_")
+			found["logging_googleapis_com:user_"+name] = m
+		}
+	}
+	return found
+}
+
+// A name with a hyphen is where names of metrics and series could part.
+func variables(t *testing.T, f folder) map[string]cty.Value {
+	return map[string]cty.Value{"name": cty.StringVal("llm-gateway"), "alerts": f.defaults(t, "alerts")}
+}
+
+func TestDashboardAndAlertsAskForSeriesAndLabelsThatMetricsHave(t *testing.T) {
+	f := gateway(t)
+	vars := variables(t, f)
+	have := metrics(t, f, vars)
+	queries := map[string]string{}
+	for name, alert := range f.value(t, f.locals()["alerts"], vars, nil).AsValueMap() {
+		queries["alert "+name] = alert.GetAttr("query").AsString()
+	}
+	for _, name := range []string{"errors", "denials", "refresh", "latency"} {
+		if queries["alert "+name] == "" {
+			t.Errorf("nobody is told of %s", name)
+		}
+	}
+	var dashboard struct {
+		MosaicLayout struct {
+			Tiles []struct {
+				Widget struct {
+					Title   string
+					XYChart struct {
+						DataSets []struct {
+							TimeSeriesQuery struct{ PrometheusQuery string }
+						}
+					}
+				}
+			}
+		}
+	}
+	text := f.value(t, f.resources()["google_monitoring_dashboard.gateway"].Body.Attributes["dashboard_json"].Expr, vars, nil)
+	if err := json.Unmarshal([]byte(text.AsString()), &dashboard); err != nil {
+		t.Fatal(err)
+	}
+	for _, tile := range dashboard.MosaicLayout.Tiles {
+		for i, set := range tile.Widget.XYChart.DataSets {
+			queries[tile.Widget.Title+" "+strconv.Itoa(i)] = set.TimeSeriesQuery.PrometheusQuery
+		}
+	}
+
+	shown := map[string]bool{}
+	for title, query := range queries {
+		names := regexp.MustCompile(`logging_googleapis_com:\w+`).FindAllString(query, -1)
+		if len(names) == 0 && !strings.Contains(query, "run_googleapis_com:") {
+			t.Errorf("%s: %s asks for no series", title, query)
+		}
+		for _, name := range names {
+			base := regexp.MustCompile(`_(bucket|sum|count)$`).ReplaceAllString(name, "")
+			m, ok := have[base]
+			if !ok || m.distribution != (base != name) {
+				t.Errorf("%s: no metric has the series %s", title, name)
+			}
+			shown[base] = true
+			for _, list := range regexp.MustCompile(`by \(([^)]*)\)|_googleapis_com:\w+\{(\w+)`).FindAllStringSubmatch(query, -1) {
+				for _, label := range strings.Split(list[1]+list[2], ",") {
+					if label = strings.TrimSpace(label); label != "le" && !slices.Contains(m.labels, label) {
+						t.Errorf("%s: %s has no label %s", title, name, label)
+					}
+				}
+			}
+		}
+	}
+	for name := range have {
+		if !shown[name] {
+			t.Errorf("nobody looks at %s", name)
+		}
+	}
+}
+
+// The record that internal/audit's test keeps has every field there is.
+func TestMetricsReadFieldsThatRecordsHave(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join(root, "internal/audit/testdata/record.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var record map[string]any
+	if err := json.Unmarshal(text, &record); err != nil {
+		t.Fatal(err)
+	}
+	f := gateway(t)
+	var fields int
+	for name, m := range metrics(t, f, variables(t, f)) {
+		if !strings.Contains(m.uses[0], "jsonPayload.request_id") {
+			continue // another line's: internal/token's, when a refresh failed
+		}
+		for _, use := range m.uses {
+			for _, path := range regexp.MustCompile(`(jsonPayload|httpRequest)((?:\.(?:"[^"]+"|\w+))+)`).FindAllStringSubmatch(use, -1) {
+				fields++
+				var at any = record
+				if path[1] == "httpRequest" {
+					at = record["httpRequest"]
+				}
+				for _, step := range regexp.MustCompile(`"[^"]+"|\w+`).FindAllString(path[2], -1) {
+					object, _ := at.(map[string]any)
+					at = object[strings.Trim(step, `"`)]
+				}
+				if at == nil {
+					t.Errorf("%s reads %s, which no record has", name, path[0])
+				}
+			}
+		}
+	}
+	if fields == 0 {
+		t.Error("no metric reads a record")
+	}
+}
