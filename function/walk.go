@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"math"
 	"net/http"
 	"runtime"
 	"runtime/debug"
@@ -286,9 +285,9 @@ func (x *exchange) note(o *relay.Outcome) {
 	x.record.ResponseModel = o.Model
 	x.record.UpstreamRequestID = o.UpstreamRequestID
 	if u := o.Usage; u != nil {
-		x.record.Usage = &audit.Usage{Input: u.Input, Cached: u.Cached, Output: u.Output, Reasoning: u.Reasoning, Partial: o.Err != nil, Cost: math.NaN()}
+		x.record.Usage = &audit.Usage{Input: u.Input, Cached: u.Cached, Output: u.Output, Reasoning: u.Reasoning, Partial: o.Err != nil}
 		if p := x.config.Models[x.record.Model].Price; p != nil {
-			x.record.Usage.Cost = (float64(u.Input-u.Cached)*p.Input + float64(u.Cached)*p.Cached() + float64(u.Output)*p.Output) / 1e6
+			x.record.Cost = &audit.Cost{USD: (float64(u.Input-u.Cached)*p.Input + float64(u.Cached)*p.Cached() + float64(u.Output)*p.Output) / 1e6}
 		}
 	}
 	if o.Err != nil {
