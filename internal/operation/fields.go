@@ -24,6 +24,7 @@ const (
 	modelResource // models/NAME
 	streamFlag
 	maxOutputTokens
+	choices
 	includeUsage
 	undecidable
 	// purpose says what a file is for: one for a batch is read.
@@ -98,11 +99,14 @@ var (
 	completionFields = fields(inference, map[string]role{
 		"stream_options/include_usage": includeUsage,
 		"max_tokens":                   maxOutputTokens,
+		"n":                            choices,
+		"best_of":                      choices,
 	})
 	chatFields = fields(inference, map[string]role{
 		"stream_options/include_usage": includeUsage,
 		"max_tokens":                   maxOutputTokens,
 		"max_completion_tokens":        maxOutputTokens,
+		"n":                            choices,
 	})
 	// A stream's last event tells the usage unasked.
 	responseFields = fields(inference, map[string]role{"max_output_tokens": maxOutputTokens})
@@ -118,6 +122,7 @@ var (
 		"requests/*/model":                 modelResource,
 		"generateContentRequest/model":     modelResource,
 		"generationConfig/maxOutputTokens": maxOutputTokens,
+		"generationConfig/candidateCount":  choices,
 		"parameters/maxOutputTokens":       maxOutputTokens,
 
 		"generationConfig/routingConfig":                              undecidable,
