@@ -10,12 +10,16 @@ package config
 import (
 	"fmt"
 	"time"
+
+	"go.yaml.in/yaml/v3"
 )
 
 // Config is what the gateway is told: who may call, what they may do, and where calls go.
 type Config struct {
 	// File is the path the document was read from.
 	File string `yaml:"-"`
+	// at is where each path stands, for the faults that others find.
+	at map[string]*yaml.Node `yaml:"-"`
 
 	// Issuers are the identity providers whose clients may call.
 	Issuers []Issuer `yaml:"issuers"`

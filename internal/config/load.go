@@ -57,6 +57,7 @@ func Parse(file string, data []byte) (*Config, Faults) {
 		d.faults = append(d.faults, syntaxFault(file, err))
 	}
 	root := doc.Content[0]
+	c.at = d.at
 	d.decode(root, "", reflect.ValueOf(c).Elem())
 	if root.Kind != yaml.MappingNode {
 		if len(d.faults) == 0 {

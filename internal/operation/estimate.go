@@ -10,8 +10,8 @@ const (
 	longRun = 512
 )
 
-// InputTokens estimates how many tokens the body comes to, before anybody counted them: a quarter of
-// its bytes, where a run of base64 counts as one attachment, and so does a whole form.
+// InputTokens estimates how many tokens the body comes to, before anybody counted them; a form counts as
+// one attachment.
 func (r *Request) InputTokens() int64 {
 	if r.Body == Multipart {
 		return attachment
@@ -20,25 +20,41 @@ func (r *Request) InputTokens() int64 {
 }
 
 func inputTokens(body []byte) int64 {
-	var tokens, text, run int64
-	end := func() {
-		if run > longRun {
-			tokens += attachment
-		} else {
-			text += run
-		}
-		run = 0
-	}
-	for _, c := range body {
+	var e Estimate
+	e.Add(body)
+	return e.Tokens()
+}
+
+// Estimate estimates how many tokens a text comes to: a quarter of its bytes, where a run of base64 counts
+// as one attachment.
+type Estimate struct{ attachments, text, run int64 }
+
+// Add adds the text's next part.
+func (e *Estimate) Add(text []byte) {
+	for _, c := range text {
 		if base64[c] {
-			run++
+			e.run++
 			continue
 		}
-		end()
-		text++
+		e.endRun()
+		e.text++
 	}
-	end()
-	return tokens + (text+bytesPerToken-1)/bytesPerToken
+}
+
+// Tokens is what the parts so far come to.
+func (e *Estimate) Tokens() int64 {
+	all := *e
+	all.endRun()
+	return all.attachments*attachment + (all.text+bytesPerToken-1)/bytesPerToken
+}
+
+func (e *Estimate) endRun() {
+	if e.run > longRun {
+		e.attachments++
+	} else {
+		e.text += e.run
+	}
+	e.run = 0
 }
 
 // base64 are the characters of RFC 4648's two alphabets.
