@@ -6,9 +6,9 @@ import (
 	"llmgateway.dev/gateway/internal/config"
 )
 
-// NewAt is New by another clock.
+// NewAt is New by another clock, with all the time that a store may take on a busy machine.
 func NewAt(c *config.Config, now func() time.Time, credential Credential) (*Limits, error) {
-	l, err := New(c, credential)
+	l, err := newLimits(c, time.Minute, credential)
 	if err == nil {
 		l.now = now
 		if m, ok := l.store.(*memory); ok {
@@ -18,8 +18,8 @@ func NewAt(c *config.Config, now func() time.Time, credential Credential) (*Limi
 	return l, err
 }
 
-// Bound is the longest wait for the store.
-const Bound = bound
+// SetPatience gives the store more time, or less.
+func (l *Limits) SetPatience(d time.Duration) { l.within = d }
 
 // Counts is how many counts the memory holds.
 func (l *Limits) Counts() int { return len(l.store.(*memory).counts) }

@@ -35,8 +35,10 @@ var source string
 var script = redis.NewScript(source)
 
 const (
-	// connecting bounds what makes a connection; requests wait for it no longer than bound.
+	// connecting bounds what makes a connection; requests wait for it no longer than for anything else of the store's.
 	connecting = 2 * time.Second
+	// patience is for what no request waits for; those bring a context of their own.
+	patience = 10 * time.Second
 	// idle is short because an instance that was frozen finds its connections dead.
 	idle = 10 * time.Second
 )
@@ -67,9 +69,9 @@ func newRedis(s config.LimitStore, lease time.Duration, credential Credential) (
 		MaxRetries:               -1, // a script that was run must not be run again
 		DialerRetries:            1,
 		DialTimeout:              connecting,
-		ReadTimeout:              bound,
-		WriteTimeout:             bound,
-		PoolTimeout:              bound,
+		ReadTimeout:              patience,
+		WriteTimeout:             patience,
+		PoolTimeout:              patience,
 		ContextTimeoutEnabled:    true,
 		ConnMaxIdleTime:          idle,
 		ReadBufferSize:           4 << 10,

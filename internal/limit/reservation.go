@@ -57,7 +57,7 @@ func (r *Reservation) Settles() bool {
 // Settle replaces what was reserved by what the request's own call used; what a batch file's lines will
 // use stays as it was estimated. It waits for the store at most 50 ms, and not for the client.
 func (r *Reservation) Settle(ctx context.Context, u Usage) {
-	r.settle(ctx, bound, func(c *charge) int64 {
+	r.settle(ctx, r.limits.within, func(c *charge) int64 {
 		switch {
 		case c.kind == tokens:
 			return min(u.Input+u.Output, maxTokens)
@@ -77,7 +77,7 @@ const maxTokens = 1 << 32
 
 // Cancel gives back what was reserved: the call was not made, or refused.
 func (r *Reservation) Cancel(ctx context.Context) {
-	r.settle(ctx, bound, func(*charge) int64 { return 0 })
+	r.settle(ctx, r.limits.within, func(*charge) int64 { return 0 })
 }
 
 // giveBack cancels what may have been taken all the same, when nobody waits any more: the store's answer
@@ -85,7 +85,7 @@ func (r *Reservation) Cancel(ctx context.Context) {
 func (r *Reservation) giveBack() {
 	gone := *r
 	gone.open = true
-	go gone.settle(context.Background(), connecting, func(*charge) int64 { return 0 })
+	go gone.settle(context.Background(), patience, func(*charge) int64 { return 0 })
 }
 
 func (r *Reservation) settle(ctx context.Context, within time.Duration, used func(*charge) int64) {

@@ -54,7 +54,7 @@ func (l *Limits) Show(ctx context.Context, who *principal.Principal, models []st
 		if len(charges) == 0 {
 			return nil, nil
 		}
-		within, cancel := context.WithTimeout(ctx, bound)
+		within, cancel := context.WithTimeout(ctx, l.within)
 		levels, at, err := l.store.peek(within, charges)
 		cancel()
 		if err == errPeriod {
