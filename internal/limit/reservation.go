@@ -165,12 +165,12 @@ func (r *Reservation) refuse(now time.Time) error {
 	var err *apierror.Error
 	switch last.kind {
 	case requests:
-		err = apierror.New(apierror.RateLimitExceeded, "the limit %s allows %d requests a minute%s; try again in %s", name, last.most, last.sharers(), again)
+		err = apierror.New(apierror.RateLimitExceeded, "the limit %s allows %s a minute%s; try again in %s", name, several(last.most, "request"), last.sharers(), again)
 	case tokens:
-		err = apierror.New(apierror.RateLimitExceeded, "the limit %s allows %d tokens a minute%s, of which %d are left, and this request may take %d; try again in %s",
-			name, last.most, last.sharers(), last.left(at), last.amount, again)
+		err = apierror.New(apierror.RateLimitExceeded, "the limit %s allows %s a minute%s, of which %d are left, and this request may take %d; try again in %s",
+			name, several(last.most, "token"), last.sharers(), last.left(at), last.amount, again)
 	case concurrent:
-		err = apierror.New(apierror.RateLimitExceeded, "the limit %s allows %d requests at once%s; try again when one has ended", name, last.most, last.sharers())
+		err = apierror.New(apierror.RateLimitExceeded, "the limit %s allows %s at once%s; try again when one has ended", name, several(last.most, "request"), last.sharers())
 	default:
 		err = apierror.New(apierror.BudgetExceeded, "of the budget %s, %s USD %s%s, %s USD are left, and this request may cost %s USD; it begins anew at %s",
 			name, usd(last.most), per(last.kind), last.sharers(), usd(last.left(at)), usd(last.amount), last.until.Format(time.RFC3339))
@@ -189,6 +189,13 @@ func (c *charge) wait(l level, now time.Time) time.Duration {
 	// What is held doesn't drain, and is mostly more than will be used: come back soon.
 	drained := min(c.over(l), l.used)
 	return max(time.Duration((drained+c.most-1)/c.most)*time.Microsecond, time.Millisecond)
+}
+
+func several(n int64, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return strconv.FormatInt(n, 10) + " " + what + "s"
 }
 
 // sharers says who else uses the count.
