@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -223,20 +222,5 @@ limits:
 		"limit prefix-missing matches no request: its groups are of none of its issuers, whose group_prefix says how theirs begin",
 	}, warnings); diff != "" {
 		t.Errorf("-want +got\n%s", diff)
-	}
-}
-
-func BenchmarkReserveAndSettleInMemory(b *testing.B) {
-	l, err := limit.NewAt(configuration(b, `[{name: b, groups: [g], requests_per_minute: 1000000, tokens_per_minute: 100000000, usd_per_day: 1000000, accept_reset: true}]`, "memory"), time.Now, nil)
-	if err != nil {
-		b.Fatal(err)
-	}
-	who, req := client("a", "g"), chat(b, "gpt", 1)
-	for b.Loop() {
-		r, err := l.Reserve(b.Context(), who, req)
-		if err != nil {
-			b.Fatal(err)
-		}
-		r.Cancel(b.Context())
 	}
 }
