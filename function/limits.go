@@ -44,9 +44,9 @@ func (x *exchange) settle() {
 		used = limit.Usage{Input: o.Usage.Input, Cached: o.Usage.Cached, Output: o.Usage.Output}
 	case !limit.Generates(x.request):
 	case o == nil:
-		used = r.Estimate(0)
+		used = r.Estimate(0, false)
 	default:
-		used = r.Estimate(o.OutputTokens)
+		used = r.Estimate(o.OutputTokens, x.request.Stream)
 		if o.Usage != nil { // as far as it was told
 			used = limit.Usage{Input: o.Usage.Input, Cached: o.Usage.Cached, Output: max(o.Usage.Output, used.Output)}
 		}

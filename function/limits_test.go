@@ -100,11 +100,11 @@ func TestACallIsChargedByWhatBecameOfIt(t *testing.T) {
 		unknown, estimated any // of the record
 	}{
 		"told":                        {whole(`{"usage":{"prompt_tokens":7,"completion_tokens":11}}`), false, 7*in + 11*out, nil, nil},
-		"not told":                    {whole(`{"choices":[]}`), false, input*in + 4*out, true, true}, // 14 bytes
-		"below zero":                  {whole(`{"usage":{"prompt_tokens":7,"completion_tokens":-11}}`), false, input*in + 14*out, true, true},
-		"absurd":                      {whole(`{"usage":{"prompt_tokens":7,"completion_tokens":99999999999}}`), false, input*in + 16*out, true, true},
-		"no number":                   {whole(`{"usage":{"prompt_tokens":7,"completion_tokens":"11"}}`), false, input*in + 14*out, true, true},
-		"an answer without a word":    {whole(""), false, input*in + 1000*out, true, true}, // who knows what was made
+		"not told":                    {whole(`{"choices":[]}`), false, input*in + 1000*out, true, true}, // who knows what was made
+		"below zero":                  {whole(`{"usage":{"prompt_tokens":7,"completion_tokens":-11}}`), false, input*in + 1000*out, true, true},
+		"absurd":                      {whole(`{"usage":{"prompt_tokens":7,"completion_tokens":99999999999}}`), false, input*in + 1000*out, true, true},
+		"no number":                   {whole(`{"usage":{"prompt_tokens":7,"completion_tokens":"11"}}`), false, input*in + 1000*out, true, true},
+		"an answer without a word":    {whole(""), false, input*in + 1000*out, true, true},
 		"refused by the provider":     {func(w http.ResponseWriter, r *http.Request) { http.Error(w, `{"error":{}}`, 400) }, false, 0, nil, nil},
 		"failed at the provider":      {func(w http.ResponseWriter, r *http.Request) { w.Header().Set("Retry-After", "100"); w.WriteHeader(503) }, false, 0, nil, nil},
 		"broken before its head":      {func(w http.ResponseWriter, r *http.Request) { panic(http.ErrAbortHandler) }, false, 0, nil, nil},

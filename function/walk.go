@@ -196,7 +196,7 @@ func (x *exchange) sendAndRelay() error {
 // it is renewed once, and the client never sees it.
 func (x *exchange) ask(t policy.Route) (*relay.Answer, error) {
 	up := x.config.Upstreams[t.Upstream]
-	x.call = upstream.NewCall(up, t.Models, x.request)
+	x.call, x.unheard = upstream.NewCall(up, t.Models, x.request), false
 	x.record.Upstream, x.record.Provider, x.record.TargetModel, x.record.UpstreamToken = t.Upstream, string(up.Kind), modelOf(t), ""
 	var ours token.Token
 	if x.call.Credential != "" {
@@ -236,6 +236,7 @@ func (x *exchange) send(ours token.Token) (*relay.Answer, error) {
 		Dialect:      x.request.Dialect,
 	})
 	x.noteAttempt(begin, answer, err)
+	x.unheard = err != nil && (x.ctx.Err() != nil || apierror.From(err).Kind == apierror.UpstreamTimeout) && !neverSent(err)
 	return answer, err
 }
 
@@ -275,7 +276,6 @@ func (x *exchange) noteAttempt(begin time.Time, answer *relay.Answer, err error)
 	} else {
 		a.Status = answer.StatusCode
 	}
-	x.unheard = err != nil && (errors.Is(err, context.Canceled) || apierror.From(err).Kind == apierror.UpstreamTimeout) && !neverSent(err)
 	x.record.Attempts = append(x.record.Attempts, a)
 }
 

@@ -112,6 +112,8 @@ type call struct {
 	// input estimates its input tokens; nil where it uses none. output are those that it may answer with.
 	input  func() int64
 	output int64
+	// background says that its answer is made out of sight; boundless, that it may be of any length, too.
+	background, boundless bool
 	// line says that nobody will tell what it used: the batch's answers are a file.
 	line bool
 	// costs says that it costs something that nothing tells: a job's.
@@ -158,6 +160,7 @@ func (l *Limits) call(op *operation.Operation, ask operation.Ask, input func() i
 		return c
 	}
 	c.input = input
+	c.background, c.boundless = ask.Background, ask.Background && ask.MaxOutputTokens == nil
 	switch {
 	case silent[op.Name]:
 	case ask.MaxOutputTokens != nil:

@@ -209,7 +209,8 @@ func (r *rule) subjects(who *principal.Principal, calls []*call) []string {
 
 // Reserve takes what the request may cost from each limit that applies. The Reservation is never nil:
 // where nothing was taken, its methods do nothing. The error is an *apierror.Error
-// (rate_limit_exceeded, budget_exceeded, limits_unavailable), or the context's.
+// (rate_limit_exceeded, budget_exceeded, limits_unavailable; invalid_request where what it may use has no
+// bound), or the context's.
 func (l *Limits) Reserve(ctx context.Context, who *principal.Principal, req *operation.Request) (*Reservation, error) {
 	r := &Reservation{limits: l, id: rand.Text(), calls: l.calls(req)}
 	matched := l.match(r, who)
@@ -221,6 +222,9 @@ func (l *Limits) Reserve(ctx context.Context, who *principal.Principal, req *ope
 		r.charges = l.charges(matched, now)
 		if len(r.charges) == 0 {
 			return r, nil
+		}
+		if err := r.bounded(); err != nil {
+			return r, err
 		}
 		if err := r.neverFits(); err != nil {
 			return r, err

@@ -480,20 +480,47 @@ func TestWhatIsReservedIsWhatMayBeUsed(t *testing.T) {
 	})
 }
 
-func TestAnEstimateIsByWhatCameWhereThatIsKnown(t *testing.T) {
+func TestAnEstimateIsByWhatCameWhereThatIsAll(t *testing.T) {
 	each(t, `[{name: t, tokens_per_minute: 100000}]`, func(t *testing.T, l *limit.Limits, c *clock) {
-		r := reserved(t, l, client("a"), chat(t, "gpt", 80))
-		if got := r.Estimate(0); got != (limit.Usage{Input: 20, Output: 80}) {
-			t.Errorf("%+v", got)
-		}
-		if got := r.Estimate(7); got != (limit.Usage{Input: 20, Output: 7}) {
-			t.Errorf("%+v", got)
-		}
-		r = reserved(t, l, client("a"), ask(t, "/v1/embeddings", `{"model":"mini","input":"x"}`))
-		if got := r.Estimate(7000); got != (limit.Usage{Input: 7}) { // numbers, not tokens
-			t.Errorf("%+v", got)
+		background := `{"model":"gpt","background":true,"max_output_tokens":80,"x":"................"}`
+		for _, row := range []struct {
+			req    *operation.Request
+			output int64
+			stream bool
+			want   limit.Usage
+		}{
+			{chat(t, "gpt", 80), 0, false, limit.Usage{Input: 20, Output: 80}},
+			{chat(t, "gpt", 80), 7, false, limit.Usage{Input: 20, Output: 80}}, // who knows what was made
+			{chat(t, "gpt", 80), 700, false, limit.Usage{Input: 20, Output: 700}},
+			{chat(t, "gpt", 80), 0, true, limit.Usage{Input: 20, Output: 80}},
+			{chat(t, "gpt", 80), 7, true, limit.Usage{Input: 20, Output: 7}},
+			{ask(t, "/v1/responses", background), 7, true, limit.Usage{Input: 20, Output: 80}},             // it goes on without the client
+			{ask(t, "/v1/embeddings", `{"model":"mini","input":"x"}`), 7000, false, limit.Usage{Input: 7}}, // numbers, not tokens
+		} {
+			if got := reserved(t, l, client("a"), row.req).Estimate(row.output, row.stream); got != row.want {
+				t.Errorf("%+v: %+v, not %+v", row, got, row.want)
+			}
 		}
 	})
+}
+
+// Its use is told to whoever fetches it, as often as they like; nobody would be charged.
+func TestAnAnswerInTheBackgroundNeedsABoundWhereTokensOrMoneyAreLimited(t *testing.T) {
+	const unbounded, bounded = `{"model":"gpt","background":true}`, `{"model":"gpt","background":true,"max_output_tokens":100}`
+	for limits, refuses := range map[string]bool{
+		`[{name: t, tokens_per_minute: 100000}]`:                 true,
+		`[{name: t, usd_per_day: 1, accept_reset: true}]`:        true,
+		`[{name: t, requests_per_minute: 100}]`:                  false,
+		`[{name: t, tokens_per_minute: 1, groups: [elsewhere]}]`: false,
+	} {
+		each(t, limits, func(t *testing.T, l *limit.Limits, c *clock) {
+			reserved(t, l, client("a"), ask(t, "/v1/responses", bounded))
+			_, err := l.Reserve(t.Context(), client("a"), ask(t, "/v1/responses", unbounded))
+			if e := apierror.From(err); (err != nil) != refuses || err != nil && (e.Kind != apierror.InvalidRequest || e.Param != "max_output_tokens") {
+				t.Errorf("%s: %v", limits, err)
+			}
+		})
+	}
 }
 
 func TestOutOfLimitsNothingIsCounted(t *testing.T) {

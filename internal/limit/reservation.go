@@ -34,12 +34,16 @@ type Reservation struct {
 }
 
 // Estimate is what an answer that told no usage is taken to have used: the input as it was estimated, and
-// output tokens where those that came are known, else as many as were reserved.
-func (r *Reservation) Estimate(output int64) Usage {
+// of the output what came, where it is a stream's and all of it; else no less than was reserved.
+func (r *Reservation) Estimate(output int64, stream bool) Usage {
 	own := &r.calls[0]
 	u := own.estimate()
-	if output > 0 && !silent[own.operation.Name] {
+	switch {
+	case silent[own.operation.Name]:
+	case stream && output > 0 && !own.background:
 		u.Output = output
+	default:
+		u.Output = max(u.Output, output)
 	}
 	return u
 }
@@ -125,6 +129,17 @@ func (r *Reservation) noteBudget(charges []charge, levels []level) {
 			r.Budget, r.Used = c.rule.label, math.Round(share*1e4)/1e4
 		}
 	}
+}
+
+// bounded refuses a call that limits of tokens or money are about, and which has no end that they could
+// reserve for: its answer is made in the background, and what it used is told to whoever asks later.
+func (r *Reservation) bounded() error {
+	for i := range r.charges {
+		if k := r.charges[i].kind; r.calls[0].boundless && (k == tokens || k.isBudget()) {
+			return apierror.New(apierror.InvalidRequest, "an answer in the background needs max_output_tokens here, because the limit %s can't see what it uses", r.charges[i].rule.label).At("max_output_tokens")
+		}
+	}
+	return nil
 }
 
 // neverFits refuses what is more than a limit ever allows.

@@ -25,6 +25,7 @@ const (
 	streamFlag
 	maxOutputTokens
 	choices
+	background
 	includeUsage
 	undecidable
 	// purpose says what a file is for: one for a batch is read.
@@ -109,7 +110,7 @@ var (
 		"n":                            choices,
 	})
 	// A stream's last event tells the usage unasked.
-	responseFields = fields(inference, map[string]role{"max_output_tokens": maxOutputTokens})
+	responseFields = fields(inference, map[string]role{"max_output_tokens": maxOutputTokens, "background": background})
 
 	// docs.anthropic.com/en/api/messages; the version is a header's.
 	messageFields = fields(inference, map[string]role{"max_tokens": maxOutputTokens, "anthropic_version": undecidable})

@@ -37,6 +37,7 @@ type parser struct {
 	stream          bool
 	maxOutputTokens *int64
 	choices         int64
+	background      bool
 	// usageAsked is stream_options.include_usage; usage is the splice that would set it.
 	usageAsked bool
 	usage      splice
@@ -72,7 +73,7 @@ func (p *parser) parse(text []byte, base int, fields *Fields) error {
 
 // ask is what the object asks of the operation.
 func (p *parser) ask(op *Operation) (Ask, error) {
-	ask := Ask{Stream: p.stream, MaxOutputTokens: p.maxOutputTokens, Choices: max(p.choices, 1)}
+	ask := Ask{Stream: p.stream, MaxOutputTokens: p.maxOutputTokens, Choices: max(p.choices, 1), Background: p.background}
 	switch {
 	case op.modelInPath():
 		ask.Models = p.further
@@ -228,6 +229,8 @@ func (p *parser) leaf(r role, path string, kind jsontext.Kind) error {
 		p.further = append(p.further, ref)
 	case streamFlag:
 		p.stream, err = boolean(kind, path)
+	case background:
+		p.background, err = boolean(kind, path)
 	case includeUsage:
 		p.usageAsked, err = boolean(kind, path)
 		p.usage = splice{start, end, "true"}

@@ -34,6 +34,8 @@ type Ask struct {
 	MaxOutputTokens *int64
 	// Choices is how many answers are to be made, each within that bound; at least 1 where a body was read.
 	Choices int64
+	// Background says that the answer is made whether or not anybody waits for it, and fetched later.
+	Background bool
 }
 
 // Line is one call of a batch file.

@@ -207,6 +207,20 @@ func TestHowManyAnswersAreMadeIsRead(t *testing.T) {
 	}
 }
 
+func TestABackgroundIsABoolean(t *testing.T) {
+	for body, want := range map[string]bool{`{"model":"m"}`: false, `{"model":"m","background":true}`: true, `{"model":"m","background":null}`: false} {
+		req, err := operation.Read(route(t, "POST", "/v1/responses"), []byte(body))
+		if err != nil || req.Background != want {
+			t.Errorf("%s: %+v %v", body, req, err)
+		}
+	}
+	for _, body := range []string{`{"model":"m","background":"true"}`, `{"model":"m","background":1}`, `{"model":"m","Background":true}`} {
+		if _, err := operation.Read(route(t, "POST", "/v1/responses"), []byte(body)); kind(err) != apierror.InvalidRequest {
+			t.Errorf("%s: %v", body, err)
+		}
+	}
+}
+
 func TestInputIsEstimatedFromItsText(t *testing.T) {
 	words := strings.Repeat("words and more words, ", 400) // 8,800 bytes
 	image := strings.Repeat("iVBORw0KGgo", 100_000)
