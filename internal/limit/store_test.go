@@ -414,3 +414,34 @@ func TestMemoryKeepsNoMoreCountsThanCount(t *testing.T) {
 		t.Errorf("%d counts of 20000 clients that left", n)
 	}
 }
+
+func TestEveryKeyExpiresWhenItCountsNothingAnyMore(t *testing.T) {
+	c := &clock{at: noon, server: miniredis.RunT(t)}
+	c.server.SetTime(noon)
+	l, err := limit.NewAt(configuration(t, `[{name: b, usd_per_day: 1, usd_per_month: 10, requests_per_minute: 10, tokens_per_minute: 1000, concurrent_requests: 3}]`, "redis://"+c.server.Addr()), c.now, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	settle(t, reserved(t, l, client("a"), chat(t, "gpt", 80)), limit.Usage{Input: 20, Output: 80})
+	reserved(t, l, client("a"), chat(t, "gpt", 80))
+	keys := c.server.Keys()
+	for _, key := range keys {
+		if c.server.TTL(key) <= 0 {
+			t.Errorf("%s stays for ever", key)
+		}
+		if strings.Contains(key, "id.example.com") || !strings.HasPrefix(key, "{llmgateway}:b:") {
+			t.Errorf("%s tells a client's name", key)
+		}
+	}
+	if len(keys) != 9 { // a hash for each kind, and the reservations of all but requests
+		t.Errorf("%v", keys)
+	}
+	c.forward(6 * 24 * time.Hour) // December 2nd
+	if keys := c.server.Keys(); len(keys) > 1 {
+		t.Errorf("in the next month there are still %v", keys)
+	}
+	c.forward(24 * time.Hour)
+	if keys := c.server.Keys(); len(keys) != 0 {
+		t.Errorf("%v", keys)
+	}
+}
