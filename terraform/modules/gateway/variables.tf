@@ -261,6 +261,7 @@ variable "alerts" {
     error_ratio         = optional(number, 0.05) # answers of 5xx among all, over 10 minutes
     denials             = optional(number, 50)   # answers of 403 in 10 minutes
     p95_latency_seconds = optional(number, 60)   # of whole answers, streams included
+    budget_used         = optional(number, 0.8)  # of a limit's money for the day or month; 1 is all of it
   })
   default  = {}
   nullable = false
@@ -271,6 +272,10 @@ variable "alerts" {
   validation {
     condition     = var.alerts.error_ratio > 0 && var.alerts.error_ratio < 1 && var.alerts.denials > 0 && var.alerts.p95_latency_seconds > 0
     error_message = "alerts.error_ratio is between 0 and 1 (0.05 is five in a hundred); denials and p95_latency_seconds are above 0."
+  }
+  validation {
+    condition     = var.alerts.budget_used > 0 && var.alerts.budget_used <= 1
+    error_message = "alerts.budget_used is a share, above 0 and at most 1: 0.8 is eighty in a hundred, 1 tells when nothing is left."
   }
 }
 
