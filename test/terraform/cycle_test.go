@@ -56,11 +56,11 @@ func TestAVariantsWholeLife(t *testing.T) {
 	t.Parallel()
 	const project = "acme-variants"
 	for _, c := range []struct {
-		name, before, module string
-		bootstrapped         bool
+		name, before, module, config string
+		bootstrapped                 bool
 	}{
-		{name: "minimal", before: someDeployer, module: minimal},
-		{name: "full", before: networkAndToken, module: full, bootstrapped: true},
+		{name: "minimal", before: someDeployer, module: minimal, config: variantConfig},
+		{name: "full", before: networkAndToken, module: full, config: variantConfig + counted, bootstrapped: true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -75,6 +75,7 @@ func TestAVariantsWholeLife(t *testing.T) {
 				w.settled("bootstrap", variables...)
 			}
 
+			w.write(dir+"/gateway.yaml", c.config)
 			w.must(dir, "validate")
 			w.live(dir, w.archive("first"), w.archive("second"), func() {
 				w.edit(dir+"/gateway.yaml", "price:", "# changed\n    price:")

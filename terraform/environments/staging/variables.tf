@@ -37,6 +37,11 @@ variable "network" {
   default = null
 }
 
+variable "limit_store" {
+  type    = any
+  default = null
+}
+
 variable "alerts" {
   type    = any
   default = {}
