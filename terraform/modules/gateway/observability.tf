@@ -12,6 +12,7 @@ locals {
     error_code   = "EXTRACT(jsonPayload.error_code)"
   }
   # By whom, too: groups that limits name, which are few, and none for callers whom no limit applies to.
+  # (A label that a metric gets later has the provider delete the metric and make it anew.)
   group         = "EXTRACT(jsonPayload.charged_group)"
   token_labels  = merge(local.record_labels, { group = local.group })
   budget_labels = { limit = "EXTRACT(jsonPayload.budget_limit)" }
