@@ -1,0 +1,12 @@
+package usage
+
+import "reflect"
+
+// Names are the members that Read looks for in a record.
+func Names() []string {
+	names := []string{"time", "httpRequest"}
+	for f := range reflect.TypeFor[fields]().Fields() {
+		names = append(names, f.Tag.Get("json"))
+	}
+	return names
+}
