@@ -78,7 +78,7 @@ func significant(v float64) string {
 	case v >= 999.5:
 		return separated(int64(math.Round(v)))
 	case v < 1e-6:
-		return strconv.FormatFloat(v, 'e', 0, 64)
+		return strconv.FormatFloat(v, 'g', 3, 64)
 	}
 	decimals := max(0, 2-int(math.Floor(math.Log10(v))))
 	s := strconv.FormatFloat(v, 'f', decimals, 64)
@@ -99,15 +99,17 @@ func money(v float64) string {
 	return compact(v)
 }
 
-// ticks are round numbers from 0 to at least most.
-func ticks(most float64) []float64 {
-	if most <= 0 {
+// ticks are round numbers from 0 to at least most; whole ones, where there is no half of what is counted.
+func ticks(most float64, whole bool) []float64 {
+	if whole {
+		most = max(most, 4)
+	} else if most <= 0 {
 		most = 1
 	}
 	unit := math.Pow10(int(math.Floor(math.Log10(most / 4))))
 	step := 10 * unit
 	for _, n := range []float64{1, 2, 2.5, 5} {
-		if 4*n*unit >= most*0.999 {
+		if 4*n*unit >= most*0.999 && !(whole && n == 2.5) {
 			step = n * unit
 			break
 		}
@@ -130,18 +132,15 @@ type frame struct {
 }
 
 // newFrame draws the axes up to most, with a label at each tick.
-func newFrame(z size, s scale, most float64, whole bool, label func(float64) string) frame {
+func newFrame(z size, s scale, most float64, whole bool, unit string) frame {
 	f := frame{drawing: &drawing{Name: z.name, Width: z.width, Height: plotHeight}, scale: s,
 		left: leftMargin, right: float64(z.width) - 8, top: topMargin, baseline: plotHeight - bottom}
-	marks := ticks(most)
-	if whole { // there is no half a call
-		marks = ticks(max(math.Ceil(most), 4))
-	}
+	marks := ticks(most, whole)
 	f.most = marks[len(marks)-1]
 	for _, v := range marks {
 		y := px(f.y(v))
 		f.Lines = append(f.Lines, ruler{px(f.left), y, px(f.right), y})
-		f.Texts = append(f.Texts, letters{px(f.left - 8), px(f.y(v) + 4), "end", "", label(v)})
+		f.Texts = append(f.Texts, letters{px(f.left - 8), px(f.y(v) + 4), "end", "", compact(v) + unit})
 	}
 	f.slot = (f.right - f.left) / float64(len(s.starts))
 	for i := range s.starts {
@@ -167,7 +166,7 @@ func (f frame) column(i int, title string) column {
 }
 
 // stacked draws series on each other.
-func stacked(z size, s scale, all []series, whole bool, label func(float64) string, amount func(float64) string) drawing {
+func stacked(z size, s scale, all []series, whole bool, amount func(float64) string) drawing {
 	sums := make([]float64, len(s.starts))
 	most := 0.0
 	for i := range sums {
@@ -176,7 +175,7 @@ func stacked(z size, s scale, all []series, whole bool, label func(float64) stri
 		}
 		most = max(most, sums[i])
 	}
-	f := newFrame(z, s, most, whole, label)
+	f := newFrame(z, s, most, whole, "")
 	width := min(max(f.slot*0.7, f.slot-10), 40)
 	for i, start := range s.starts {
 		title := []string{s.full(start) + ": " + amount(sums[i])}
@@ -207,8 +206,8 @@ type curve struct {
 	values      []float64
 }
 
-// curves draws lines, and the band between the first two.
-func curves(z size, s scale, all []curve, unit string) drawing {
+// curves draws lines of seconds, and the band between the first two.
+func curves(z size, s scale, all []curve) drawing {
 	most := 0.0
 	for _, c := range all {
 		for _, v := range c.values {
@@ -217,7 +216,12 @@ func curves(z size, s scale, all []curve, unit string) drawing {
 			}
 		}
 	}
-	f := newFrame(z, s, most, false, func(v float64) string { return compact(v) + unit })
+	unit, per := " s", 1.0
+	if most < 0.1 {
+		unit, per = " ms", 1e3
+	}
+	f := newFrame(z, s, most*per, false, unit)
+	f.most /= per
 	// A run is without a hole.
 	for from := 0; from < len(s.starts); from++ {
 		if math.IsNaN(all[0].values[from]) {
@@ -249,7 +253,7 @@ func curves(z size, s scale, all []curve, unit string) drawing {
 		if !math.IsNaN(all[0].values[i]) {
 			title = s.full(start)
 			for _, c := range all {
-				title += "\n" + c.name + " " + seconds(c.values[i]) + unit
+				title += "\n" + c.name + " " + seconds(c.values[i]) + " s"
 				if f.slot >= 12 {
 					f.Dots = append(f.Dots, dot{px(f.x(i)), px(f.y(c.values[i])), c.class})
 				}
@@ -266,6 +270,8 @@ type share struct {
 	parts []float64
 	// label stands at its end; title is told when pointed at.
 	label, title string
+	// rest says that it is of the others.
+	rest bool
 }
 
 // lying draws bars with their names above.
@@ -289,8 +295,12 @@ func lying(z size, all []share) drawing {
 		c := column{X: "0", Y: px(y), Width: px(wide), Height: px(row), Title: one.title}
 		x := 0.0
 		for n, p := range one.parts {
+			class := fmt.Sprintf("s%d", n+1)
+			if one.rest && len(one.parts) == 1 {
+				class = "s0"
+			}
 			if w := p / max(most, 1) * wide; w > 0 {
-				c.Bars = append(c.Bars, bar{px(x), px(y + 22), px(max(w-1, 1)), px(thick), fmt.Sprintf("s%d", n+1)})
+				c.Bars = append(c.Bars, bar{px(x), px(y + 22), px(max(w-1, 1)), px(thick), class})
 				x += w
 			}
 		}

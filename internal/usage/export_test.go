@@ -10,3 +10,7 @@ func Names() []string {
 	}
 	return names
 }
+
+var Compact, Money = compact, money
+
+func (u USD) Round(decimals int) string { return u.round(decimals) }

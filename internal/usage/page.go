@@ -130,6 +130,9 @@ func figures(s *Sums) []figure {
 		return "under 0.1 %"
 	}
 	spent := figure{Name: "Spent", Value: money(s.Cost.dollars()), Unit: "USD"}
+	if s.Cost > 0 && s.Cost < dollar/10_000 {
+		spent.Value = "<0.0001" // the table has all of it
+	}
 	if s.Estimated > 0 {
 		spent.More = "of it " + money(s.Estimated.dollars()) + " estimated"
 	}
@@ -184,7 +187,7 @@ func (p *Plots) plots(s scale) []plot {
 }
 
 // overTime is stacked series, and their table with a row for each time.
-func overTime(s scale, sizes []size, all []series, whole bool, label, amount func(float64) string) plot {
+func overTime(s scale, sizes []size, all []series, whole bool, cell, amount func(float64) string) plot {
 	p := plot{Head: []heading{{string(s.unit), false}}}
 	if len(all) == 0 {
 		return p
@@ -197,19 +200,19 @@ func overTime(s scale, sizes []size, all []series, whole bool, label, amount fun
 	for i, start := range s.starts {
 		row, sum := []string{s.full(start)}, 0.0
 		for _, one := range all {
-			row = append(row, label(one.values[i]))
+			row = append(row, cell(one.values[i]))
 			sum += one.values[i]
 		}
-		p.Rows = append(p.Rows, append(row, label(sum)))
+		p.Rows = append(p.Rows, append(row, cell(sum)))
 	}
 	for _, z := range sizes {
-		p.Drawings = append(p.Drawings, stacked(z, s, all, whole, label, amount))
+		p.Drawings = append(p.Drawings, stacked(z, s, all, whole, amount))
 	}
 	return p
 }
 
 func (p *Plots) latency(s scale, t *Table) plot {
-	pl := plot{ID: "latency", Title: "Latency of answers, in seconds", About: "To the end of answers with a status below 400. Half of them took no longer than p50, 19 of 20 no longer than p95.",
+	pl := plot{ID: "latency", Title: "Latency of answers", About: "To the end of answers with a status below 400. Half of them took no longer than p50, 19 of 20 no longer than p95.",
 		Legend: []entry{{"p95", "s2"}, {"p50", "s1"}}, Head: []heading{{string(s.unit), false}, {"answers", true}, {"p50 s", true}, {"p95 s", true}}}
 	at := s.each(t)
 	p50, p95 := curve{name: "p50", class: "s1"}, curve{name: "p95", class: "s2"}
@@ -236,7 +239,7 @@ func (p *Plots) latency(s scale, t *Table) plot {
 	}
 	pl.Empty = ""
 	for _, z := range halfSizes {
-		pl.Drawings = append(pl.Drawings, curves(z, s, []curve{p95, p50}, " s"))
+		pl.Drawings = append(pl.Drawings, curves(z, s, []curve{p95, p50}))
 	}
 	return pl
 }
@@ -267,9 +270,9 @@ func (p *Plots) tokens() plot {
 			continue
 		}
 		name := r.Values[0]
-		bars = append(bars, share{name, []float64{float64(max(r.Input-r.Cached, 0)), float64(min(r.Cached, r.Input)), float64(r.Output)},
-			compact(float64(r.Input + r.Output)),
-			fmt.Sprintf("%s\n%s input tokens, %s of them cached\n%s output tokens", name, separated(r.Input), separated(r.Cached), separated(r.Output))})
+		bars = append(bars, share{name: name, parts: []float64{float64(max(r.Input-r.Cached, 0)), float64(min(r.Cached, r.Input)), float64(r.Output)},
+			label: compact(float64(r.Input + r.Output)),
+			title: fmt.Sprintf("%s\n%s input tokens, %s of them cached\n%s output tokens", name, separated(r.Input), separated(r.Cached), separated(r.Output))})
 		pl.Rows = append(pl.Rows, []string{name, separated(r.Input), separated(r.Cached), separated(r.Output)})
 	}
 	return pl.lying(bars, "No token was used, or none was told.")
@@ -278,8 +281,9 @@ func (p *Plots) tokens() plot {
 func (p *Plots) limited() plot {
 	pl := plot{ID: "limits", Title: "Refused by limit", About: "The limit's name, and how many calls it refused.", Head: []heading{{"limit", false}, {"refused", true}}}
 	var bars []share
-	for _, r := range firstRows(p.limits, func(s *Sums) int64 { return s.Refused }) {
-		bars = append(bars, share{r.Values[0], []float64{float64(r.Refused)}, compact(float64(r.Refused)), r.Values[0] + "\n" + counted(r.Refused, "call") + " refused"})
+	for i, r := range firstRows(p.limits, func(s *Sums) int64 { return s.Refused }) {
+		bars = append(bars, share{name: r.Values[0], parts: []float64{float64(r.Refused)}, label: compact(float64(r.Refused)),
+			title: r.Values[0] + "\n" + counted(r.Refused, "call") + " refused", rest: i == mostSeries})
 		pl.Rows = append(pl.Rows, []string{r.Values[0], separated(r.Refused)})
 	}
 	return pl.lying(bars, "No limit refused a call.")

@@ -46,7 +46,9 @@ func (u USD) round(decimals int) string {
 	if u > 0 && u < unit/2 {
 		return "<" + fmt.Sprintf("%.*f", decimals, math.Pow10(-decimals))
 	}
-	u = (u/unit + (u%unit+unit/2)/unit) * unit // u + unit/2 may not fit
+	if u < math.MaxInt64-unit {
+		u = (u + unit/2) / unit * unit
+	}
 	s := separated(int64(u / dollar))
 	if decimals > 0 {
 		s += "." + fmt.Sprintf("%09d", u%dollar)[:decimals]

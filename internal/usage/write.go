@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -60,8 +61,8 @@ func (s *Sums) cells(decimals int) []string {
 // seconds has as many decimals as a histogram's precision is worth.
 func seconds(s float64) string {
 	switch {
-	case s >= 100:
-		return strconv.FormatFloat(s, 'f', 0, 64)
+	case s >= 99.95:
+		return separated(int64(math.Round(s)))
 	case s >= 10:
 		return strconv.FormatFloat(s, 'f', 1, 64)
 	case s >= 0.1:
