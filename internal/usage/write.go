@@ -149,7 +149,7 @@ func (t *Table) notes() []string {
 		notes = append(notes, fmt.Sprintf("~ in part the gateway's own estimate: %s USD of %s", t.Total.Estimated.round(t.Total.Estimated.decimals()), t.Total.Cost.round(t.Total.Cost.decimals())))
 	}
 	if t.Total.Unknown > 0 {
-		notes = append(notes, fmt.Sprintf("unknown: %s did not tell all of their usage", counted(t.Total.Unknown, "call")))
+		notes = append(notes, "unknown: calls that should have told what they used, and did not")
 	}
 	if t.Total.Latencies.calls > 0 {
 		notes = append(notes, "p50, p95: seconds to the end of answers with a status below 400, within 2 %")

@@ -161,7 +161,7 @@ func writeUsage(table *usage.Table, tally usage.Tally, asJSON, asCSV bool, stdou
 		return table.WriteJSON(stdout, tally)
 	}
 	if tally.Others+tally.Broken > 0 {
-		fmt.Fprintf(stderr, "left out: %d lines that are no audit records, %d that can't be read\n", tally.Others, tally.Broken)
+		fmt.Fprintf(stderr, "lines left out: %d that are no audit records, %d that can't be read\n", tally.Others, tally.Broken)
 	}
 	if asCSV {
 		return table.WriteCSV(stdout)
