@@ -10,6 +10,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -64,7 +65,7 @@ func textOf(n *html.Node) string {
 }
 
 // inputs are companies of all kinds.
-func inputs() map[string][]byte {
+var inputs = sync.OnceValue(func() map[string][]byte {
 	start := records.Acme.Start
 	var zeros, extremes bytes.Buffer
 	for i := range 20 {
@@ -78,15 +79,15 @@ func inputs() map[string][]byte {
 		"three weeks":     lines(records.Acme),
 		"a day":           lines(records.Company{Start: start, Days: 1, Calls: 200, Teams: 5}),
 		"one call":        lines(records.Company{Start: start, Days: 1, Calls: 1, Teams: 1}),
-		"forty groups":    lines(records.Company{Start: start, Days: 20, Calls: 200, Teams: 40}),
-		"a year":          lines(records.Company{Start: start, Days: 366, Calls: 20, Teams: 12}),
+		"forty groups":    lines(records.Company{Start: start, Days: 20, Calls: 60, Teams: 40}),
+		"a year":          lines(records.Company{Start: start, Days: 366, Calls: 5, Teams: 12}),
 		"zeros":           zeros.Bytes(),
 		"extremes":        extremes.Bytes(),
 		"a clock amiss":   []byte(record + "\n" + strings.Replace(record, "2026", "0001", 1) + "\n" + strings.Replace(record, "2026", "9999", 1)),
 		"nothing at all":  nil,
 		"a hostile group": fmt.Appendf(nil, `{"time":"2026-11-22T10:00:00Z","request_id":"A","httpRequest":{"status":403},"charged_group":%s,"gen_ai.request.model":%[1]s,"error_code":%[1]s,"limit":%[1]s,"cost_usd":1,"gen_ai.usage.input_tokens":1}`, hostileJSON()),
 	}
-}
+})
 
 func hostileJSON() []byte {
 	b, _ := json.Marshal(hostile + "javascript:alert(1)//evil.example</title></svg></style>{{.}}")
