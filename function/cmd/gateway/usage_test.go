@@ -2,9 +2,8 @@ package main
 
 import (
 	"bytes"
-	"context"
-	"io"
 	"os"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -55,23 +54,26 @@ func TestTheDocumentedCommandsWork(t *testing.T) {
 
 // A person who forgot the file sits before a command that waits for a terminal.
 func TestAnInterruptEndsTheWaitForStandardInput(t *testing.T) {
-	r, w, err := os.Pipe()
+	p := exec.Command("gateway", "usage")
+	in, err := p.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer w.Close()
-	stdin := os.Stdin
-	os.Stdin = r
-	defer func() { os.Stdin = stdin }()
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-	defer cancel()
-	status := make(chan int, 1)
-	go func() { status <- run(ctx, []string{"usage"}, io.Discard, io.Discard) }()
+	defer in.Close()
+	if err := p.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer p.Process.Kill()
+	ended := make(chan error, 1)
+	go func() { ended <- p.Wait() }()
 	select {
-	case got := <-status:
-		if got != 1 {
-			t.Errorf("status %d", got)
-		}
+	case err := <-ended:
+		t.Fatalf("it does not wait: %v", err)
+	case <-time.After(500 * time.Millisecond): // it has begun to read
+	}
+	p.Process.Signal(os.Interrupt)
+	select {
+	case <-ended:
 	case <-time.After(10 * time.Second):
 		t.Error("it waits on")
 	}
