@@ -192,7 +192,7 @@ locals {
       title = "can't reach its limit store"
       # Twice, because the network of a new instance may need a minute.
       query = "sum(increase(${local.series.limit_store_failures}[5m])) > 0 and sum(increase(${local.series.limit_store_failures}[5m] offset 5m)) > 0"
-      text  = "In each of the last two spans of 5 minutes a call could not be counted in the limit store; until it can, limits hold less than they say, or not at all. `limit_store_error` in the records says why: a timeout is the network or the store (Memorystore's page in the console: is it being maintained, is its memory full?), a certificate is a changed authority of the store, which the next apply passes on. Where money matters more than answers, forbid what is dear in the policies until it is back."
+      text  = "In each of the last two spans of 5 minutes a call could not be counted in the limit store; until it can, budgets refuse (503 limits_unavailable) and other limits let through, unless their on_store_failure says otherwise. `limit_store_error` in the records says why: a timeout is the network or the store (Memorystore's page in the console: is it being maintained, is its memory full?), a certificate is a changed authority of the store, which the next apply passes on. Where answers matter more than money, say on_store_failure: allow and apply."
     }
     latency = {
       title = "is slow"
