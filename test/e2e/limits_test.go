@@ -77,14 +77,14 @@ func (p *parts) keepsToLimits(t *testing.T, ctx context.Context) {
 		begun := time.Now()
 		got := c.rush(t, ctx, "rated", 24, 20)
 		elapsed := time.Since(begun)
-		if n := float64(got[200]); n > 60*(1+elapsed.Minutes()) || n < 30 {
+		if n := float64(got[200]); n > 60*(1+elapsed.Minutes()) || n < 60 && got[503] == 0 {
 			t.Errorf("%v of 60 a minute got through in %s: %v", n, elapsed, got)
 		}
 		t.Logf("480 calls in %.1f s: %v", elapsed.Seconds(), got)
 	})
 	t.Run("no more are served at once", func(t *testing.T) {
 		got := c.rush(t, ctx, "slotted", 24, 20)
-		if most := m.most["in-10-out-11"]; most > 4 || most < 2 {
+		if most := m.most["in-10-out-11"]; most > 4 || most < 2 && got[503] == 0 {
 			t.Errorf("%d of 4 at once", most)
 		}
 		t.Logf("480 calls, at most %d of 4 at once: %v", m.most["in-10-out-11"], got)
@@ -92,7 +92,7 @@ func (p *parts) keepsToLimits(t *testing.T, ctx context.Context) {
 	t.Run("a budget is not overspent where calls use what they reserved", func(t *testing.T) {
 		got := c.rush(t, ctx, "spent", 24, 10)
 		usd := float64(got[200]) * 0.0017
-		if usd > 0.1 || usd < 0.09 {
+		if usd > 0.1 || usd < 0.09 && got[503] == 0 {
 			t.Errorf("%.4f of 0.1 USD: %v", usd, got)
 		}
 		if told := c.spent(t, ctx, "exact"); told < usd-1e-9 && got[503] == 0 {
@@ -103,7 +103,7 @@ func (p *parts) keepsToLimits(t *testing.T, ctx context.Context) {
 	t.Run("a budget is overspent by no more than calls in flight", func(t *testing.T) {
 		got := c.rush(t, ctx, "overspent", 24, 10) // each uses fifty times what it reserved
 		usd := float64(got[200]) * 0.1502
-		if usd > 1+6*0.1502 || usd < 0.9 {
+		if usd > 1+6*0.1502 || usd < 0.9 && got[503] == 0 {
 			t.Errorf("%.4f of 1 USD spent with 6 in flight: %v", usd, got)
 		}
 		t.Logf("240 calls, at most 6 in flight: %.4f of 1 USD spent: %v", usd, got)
