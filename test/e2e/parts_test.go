@@ -24,7 +24,7 @@ const (
 func needed() error {
 	for _, name := range []string{"curl", "git", "go", "java", "mvn", "node", "npm", "python3"} {
 		if _, err := exec.LookPath(name); err != nil {
-			return fmt.Errorf("the end-to-end test needs git, go, curl, Java 17 or later, Maven, Node.js with npm, and Python 3 with venv: %w", err)
+			return fmt.Errorf("the end-to-end test needs git, go, curl, Java 17 or later, Maven, Node.js with npm, and Python 3 with venv (and redis-server, or apt-get and dpkg to fetch it): %w", err)
 		}
 	}
 	return nil
@@ -149,8 +149,11 @@ func startAimock(t *testing.T, ctx context.Context) (url string, err error) {
 	return url, p.ready(ctx, url+"/v1/models")
 }
 
-// installRedis returns Debian's Redis with what it links, unpacked: nothing is installed on the machine.
+// installRedis returns the machine's Redis, or Debian's with what it links, unpacked: nothing is installed.
 func installRedis(ctx context.Context) (program string, err error) {
+	if program, err := exec.LookPath("redis-server"); err == nil {
+		return program, nil
+	}
 	dir, err := install("redis", func(dir string) error {
 		if err := os.Mkdir(filepath.Join(dir, "partial"), 0o755); err != nil {
 			return err
