@@ -95,13 +95,13 @@ func steps(r *rand.Rand, n int) []step {
 	return all
 }
 
-// open is a reservation that isn't ended.
+// openCall is a reservation that isn't ended.
 type openCall struct {
-	r         *limit.Reservation
-	who       *principal.Principal
-	model     string
-	most      int
-	at, began time.Time
+	r     *limit.Reservation
+	who   *principal.Principal
+	model string
+	most  int
+	began time.Time
 }
 
 // used is something that a call used, at a time.
