@@ -8,16 +8,21 @@ import (
 	"testing"
 )
 
-// The difference of the two is what the gateway costs; both run the double, whose own share is most of each.
+// boundless is limits of every kind that refuse nothing.
+const boundless = `[{name: all, groups: [team], requests_per_minute: 1000000, tokens_per_minute: 100000000, concurrent_requests: 100000, usd_per_day: 1000000, accept_reset: true}]`
+
+// The differences are what the gateway costs, and limits in it; all run the double, whose own share is most of each.
 //
 //	go test -run '^$' -bench Warm ./function
 func BenchmarkWarmChat(b *testing.B) {
 	for _, body := range []struct{ name, text string }{{"plain", hello}, {"stream", streamed}} {
-		s := open(b, setting{})
+		s, limited := open(b, setting{}), open(b, setting{config: limited(boundless, "memory")})
 		s.want(s.chat("pipeline", hello), 200, "")
+		limited.want(limited.chat("pipeline", hello), 200, "")
 		direct := strings.TrimPrefix(s.first.Received()[0].Header.Get("Authorization"), "Bearer ")
 		for _, way := range []struct{ name, url, token, text string }{
 			{"gateway", s.URL + chatPath, s.issuer.Token("pipeline"), body.text},
+			{"with limits", limited.URL + chatPath, limited.issuer.Token("pipeline"), body.text},
 			{"upstream alone", s.first.URL + strings.TrimPrefix(chatPath, "/v1"), direct, body.text},
 		} {
 			b.Run(body.name+"/"+way.name, func(b *testing.B) {
