@@ -34,19 +34,19 @@ func (x *exchange) settle() {
 	r, o := x.reservation, x.outcome
 	var used limit.Usage
 	estimates := r.Settles()
-	known := o != nil && o.Usage != nil && o.Err == nil
+	known := o != nil && o.Usage != nil && !o.Opening && (o.Final || o.Err == nil)
 	switch {
-	case o == nil && !x.unheard, o != nil && o.Status >= http.StatusBadRequest:
+	case !x.unheard && (o == nil || o.Status >= http.StatusBadRequest):
 		r.Cancel(x.ctx)
 		x.noteLimits()
 		return
 	case known:
 		used = limit.Usage{Input: o.Usage.Input, Cached: o.Usage.Cached, Output: o.Usage.Output}
 	case !limit.Generates(x.request):
-	case o == nil:
+	case o == nil || o.Status >= http.StatusBadRequest:
 		used = r.Estimate(0, false)
 	default:
-		used = r.Estimate(o.OutputTokens, x.request.Stream)
+		used = r.Estimate(o.OutputTokens, x.request.Stream && o.Err == nil)
 		if o.Usage != nil { // as far as it was told
 			used = limit.Usage{Input: o.Usage.Input, Cached: o.Usage.Cached, Output: max(o.Usage.Output, used.Output)}
 		}
@@ -56,7 +56,7 @@ func (x *exchange) settle() {
 	if !limit.Generates(x.request) {
 		return
 	}
-	x.record.UsageUnknown = o != nil && o.Usage == nil
+	x.record.UsageUnknown = o != nil && o.Status < http.StatusBadRequest && o.Usage == nil
 	if !known && !estimates && (o == nil || o.Usage == nil) {
 		return // nothing is known to have been used
 	}

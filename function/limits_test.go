@@ -19,7 +19,7 @@ func limited(limits, store string) string {
 	return ordinary + "limits: " + limits + "\nlimit_store: " + store + "\n"
 }
 
-const dollar = `[{name: dollar, groups: [team], usd_per_day: 1, tokens_per_minute: 100000, concurrent_requests: 2, accept_reset: true}]`
+const dollar = `[{name: dollar, groups: [team], usd_per_month: 1, tokens_per_minute: 100000, concurrent_requests: 2, accept_reset: true}]`
 
 // standing is what /whoami tells of limits.
 type standing struct {
@@ -31,7 +31,7 @@ type standing struct {
 			Limit, Spent, Remaining float64
 			Resets                  time.Time
 		} `json:"usd_per_day"`
-		Month struct{ Spent float64 } `json:"usd_per_month"`
+		Month struct{ Limit, Spent float64 } `json:"usd_per_month"`
 	}
 }
 
@@ -50,7 +50,7 @@ func (s *scene) spent(id string, want float64) {
 	s.Helper()
 	for range 5000 {
 		if w := s.standing(id); w.Limits[0].Concurrent.Remaining == 2 {
-			if got := w.Limits[0].Day.Spent; math.Abs(got-want) > 1e-9 {
+			if got := w.Limits[0].Month.Spent; math.Abs(got-want) > 1e-9 {
 				s.Fatalf("%v USD spent, not %v", got, want)
 			}
 			return
@@ -77,6 +77,7 @@ func TestWhoamiTellsLimitsWhatIsLeftAndWhatWasSpent(t *testing.T) {
 func TestACallIsChargedByWhatBecameOfIt(t *testing.T) {
 	const asked = `{"model":"gpt-4-turbo","max_tokens":1000,"messages":[{"role":"user","content":"hello there"}]}`
 	const input = 24 // tokens, as asked is estimated
+	const opening = "data: {\"type\":\"message_start\",\"message\":{\"usage\":{\"input_tokens\":9,\"output_tokens\":1}}}\n\n"
 	in, out := 10/1e6, 30/1e6
 	whole := func(body string) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) {
@@ -99,18 +100,20 @@ func TestACallIsChargedByWhatBecameOfIt(t *testing.T) {
 		spent              float64
 		unknown, estimated any // of the record
 	}{
-		"told":                        {whole(`{"usage":{"prompt_tokens":7,"completion_tokens":11}}`), false, 7*in + 11*out, nil, nil},
-		"not told":                    {whole(`{"choices":[]}`), false, input*in + 1000*out, true, true}, // who knows what was made
-		"below zero":                  {whole(`{"usage":{"prompt_tokens":7,"completion_tokens":-11}}`), false, input*in + 1000*out, true, true},
-		"absurd":                      {whole(`{"usage":{"prompt_tokens":7,"completion_tokens":99999999999}}`), false, input*in + 1000*out, true, true},
-		"no number":                   {whole(`{"usage":{"prompt_tokens":7,"completion_tokens":"11"}}`), false, input*in + 1000*out, true, true},
-		"an answer without a word":    {whole(""), false, input*in + 1000*out, true, true},
-		"refused by the provider":     {func(w http.ResponseWriter, r *http.Request) { http.Error(w, `{"error":{}}`, 400) }, false, 0, nil, nil},
-		"failed at the provider":      {func(w http.ResponseWriter, r *http.Request) { w.Header().Set("Retry-After", "100"); w.WriteHeader(503) }, false, 0, nil, nil},
-		"broken before its head":      {func(w http.ResponseWriter, r *http.Request) { panic(http.ErrAbortHandler) }, false, 0, nil, nil},
-		"a whole stream":              {stream(event("one")+event("two")+usageChunk+"data: [DONE]\n\n", false), true, 7*in + 11*out, nil, nil},
-		"a stream that tells nothing": {stream(event("one")+event("two")+"data: [DONE]\n\n", false), true, input*in + 2*out, true, true},
-		"a stream that breaks off":    {stream(event("one")+event("two")+event("three"), true), true, input*in + 3*out, true, true},
+		"told":                               {whole(`{"usage":{"prompt_tokens":7,"completion_tokens":11}}`), false, 7*in + 11*out, nil, nil},
+		"not told":                           {whole(`{"choices":[]}`), false, input*in + 1000*out, true, true}, // who knows what was made
+		"below zero":                         {whole(`{"usage":{"prompt_tokens":7,"completion_tokens":-11}}`), false, input*in + 1000*out, true, true},
+		"absurd":                             {whole(`{"usage":{"prompt_tokens":7,"completion_tokens":99999999999}}`), false, input*in + 1000*out, true, true},
+		"no number":                          {whole(`{"usage":{"prompt_tokens":7,"completion_tokens":"11"}}`), false, input*in + 1000*out, true, true},
+		"an answer without a word":           {whole(""), false, input*in + 1000*out, true, true},
+		"refused by the provider":            {func(w http.ResponseWriter, r *http.Request) { http.Error(w, `{"error":{}}`, 400) }, false, 0, nil, nil},
+		"failed at the provider":             {func(w http.ResponseWriter, r *http.Request) { w.Header().Set("Retry-After", "100"); w.WriteHeader(503) }, false, 0, nil, nil},
+		"broken before its head":             {func(w http.ResponseWriter, r *http.Request) { panic(http.ErrAbortHandler) }, false, 0, nil, nil},
+		"a whole stream":                     {stream(event("one")+event("two")+usageChunk+"data: [DONE]\n\n", false), true, 7*in + 11*out, nil, nil},
+		"a stream that ends after its usage": {stream(event("one")+usageChunk, true), true, 7*in + 11*out, nil, nil},
+		"a stream that only began to tell":   {stream(opening+event("one")+event("two")+"data: [DONE]\n\n", false), true, 9*in + 2*out, nil, true},
+		"a stream that tells nothing":        {stream(event("one")+event("two")+"data: [DONE]\n\n", false), true, input*in + 2*out, true, true},
+		"a stream that breaks off":           {stream(event("one")+event("two")+event("three"), true), true, input*in + 1024*out, true, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -138,8 +141,8 @@ func TestAClientThatLeavesPaysForWhatItGot(t *testing.T) {
 		begun string
 		spent float64
 	}{
-		"before the answer": {"", (25*10 + 1024*30) / 1e6}, // the upstream works on all of it
-		"within a stream":   {strings.Repeat(event("word"), 50), (25*10 + 50*30) / 1e6},
+		"before the answer": {"", (25*10 + 1024*30) / 1e6},                                  // the upstream works on all of it
+		"within a stream":   {strings.Repeat(event("word"), 1100), (25*10 + 1100*30) / 1e6}, // more than was reserved
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -40,8 +40,8 @@ type exchange struct {
 	// targets are the routes that can serve the request, in order of preference; call is the attempt's.
 	targets []policy.Route
 	call    *upstream.Call
-	// outcome is what became of the answer; nil where there was none. unheard says that the last attempt
-	// may have made the upstream work, though no answer came.
+	// outcome is what became of the answer; nil where there was none. unheard says that an attempt
+	// may have made an upstream work, though no answer came.
 	outcome *relay.Outcome
 	unheard bool
 	// answered says that the answer's head is written, or that none is wanted any more.
@@ -196,7 +196,7 @@ func (x *exchange) sendAndRelay() error {
 // it is renewed once, and the client never sees it.
 func (x *exchange) ask(t policy.Route) (*relay.Answer, error) {
 	up := x.config.Upstreams[t.Upstream]
-	x.call, x.unheard = upstream.NewCall(up, t.Models, x.request), false
+	x.call = upstream.NewCall(up, t.Models, x.request)
 	x.record.Upstream, x.record.Provider, x.record.TargetModel, x.record.UpstreamToken = t.Upstream, string(up.Kind), modelOf(t), ""
 	var ours token.Token
 	if x.call.Credential != "" {
@@ -236,7 +236,7 @@ func (x *exchange) send(ours token.Token) (*relay.Answer, error) {
 		Dialect:      x.request.Dialect,
 	})
 	x.noteAttempt(begin, answer, err)
-	x.unheard = err != nil && (x.ctx.Err() != nil || apierror.From(err).Kind == apierror.UpstreamTimeout) && !neverSent(err)
+	x.unheard = x.unheard || err != nil && (x.ctx.Err() != nil || apierror.From(err).Kind == apierror.UpstreamTimeout) && !neverSent(err)
 	return answer, err
 }
 

@@ -16,13 +16,32 @@ var kinds = []apierror.Kind{
 	apierror.InvalidRequest, apierror.MissingToken, apierror.InvalidToken, apierror.ExpiredToken, apierror.OperationNotAllowed,
 	apierror.ModelNotAllowed, apierror.NotFound, apierror.ModelNotFound, apierror.MethodNotAllowed, apierror.RequestTimeout, apierror.TooLarge,
 	apierror.UnsupportedMediaType, apierror.Internal, apierror.UpstreamError, apierror.IssuerUnavailable, apierror.CredentialUnavailable,
-	apierror.Overloaded, apierror.UpstreamTimeout,
+	apierror.Overloaded, apierror.UpstreamTimeout, apierror.RateLimitExceeded, apierror.BudgetExceeded, apierror.LimitsUnavailable,
+}
+
+// A rate is worth another try, unless the request never fits; a budget is not.
+func TestOnlyARateIsWorthAnotherTry(t *testing.T) {
+	for _, row := range []struct {
+		err  *apierror.Error
+		want string
+	}{
+		{apierror.New(apierror.RateLimitExceeded, "x").After(time.Second), "true"},
+		{apierror.New(apierror.RateLimitExceeded, "x"), "false"},
+		{apierror.New(apierror.BudgetExceeded, "x").After(time.Hour), "false"},
+		{apierror.New(apierror.LimitsUnavailable, "x").After(time.Second), ""},
+	} {
+		w := httptest.NewRecorder()
+		apierror.Write(w, apierror.OpenAI, row.err)
+		if got := w.Header().Get("X-Should-Retry"); got != row.want {
+			t.Errorf("%v: %q", row.err, got)
+		}
+	}
 }
 
 // type is what OpenAI's own API sends with such a status; SDKs pick their exception by the status.
 func TestEachKindIsWrittenInOpenAIsForm(t *testing.T) {
 	types := map[int]string{401: "authentication_error", 403: "permission_error", 400: "invalid_request_error", 404: "invalid_request_error",
-		405: "invalid_request_error", 408: "invalid_request_error", 413: "invalid_request_error", 415: "invalid_request_error",
+		405: "invalid_request_error", 408: "invalid_request_error", 413: "invalid_request_error", 415: "invalid_request_error", 429: "rate_limit_error",
 		500: "server_error", 502: "server_error", 503: "server_error", 504: "server_error"}
 	seen := map[string]bool{}
 	for _, kind := range kinds {

@@ -125,6 +125,8 @@ func (v *validator) bounds(path string, l Limit) {
 			v.missing(at, "is zero; remove it, or write a policy that forbids")
 		case b.is < 0:
 			v.missing(at, "is below zero; give what is allowed")
+		case b.is > 0 && b.is < 1e-6:
+			v.missing(at, "is less than a millionth; write a policy that forbids")
 		case b.is > float64(b.most):
 			v.missing(at, "is over %d, which bounds nothing; remove it", b.most)
 		}

@@ -44,7 +44,6 @@ type schema struct {
 	Pattern              string             `json:"pattern,omitempty"`
 	MinLength            int                `json:"minLength,omitempty"`
 	Minimum              any                `json:"minimum,omitempty"`
-	ExclusiveMinimum     any                `json:"exclusiveMinimum,omitempty"`
 	Maximum              any                `json:"maximum,omitempty"`
 	Const                any                `json:"const,omitempty"`
 	Default              any                `json:"default,omitempty"`
@@ -99,7 +98,7 @@ var (
 	something  = &schema{MinLength: 1}
 	somethings = schema{MinItems: 1, Items: something}
 	price      = schema{Minimum: 0, Maximum: 10_000}
-	budget     = schema{ExclusiveMinimum: 0, Maximum: 1_000_000}
+	budget     = schema{Minimum: 1e-6, Maximum: 1_000_000}
 	scopes     = schema{MinItems: 1, Items: &schema{Pattern: config.Scope}}
 )
 

@@ -36,11 +36,21 @@ func (k kind) period(at time.Time) (from, until time.Time) {
 	y, m, d := at.Date()
 	switch k {
 	case day:
-		return time.Date(y, m, d, 0, 0, 0, 0, at.Location()), time.Date(y, m, d+1, 0, 0, 0, 0, at.Location())
+		return begin(y, m, d, at.Location()), begin(y, m, d+1, at.Location())
 	case month:
-		return time.Date(y, m, 1, 0, 0, 0, 0, at.Location()), time.Date(y, m+1, 1, 0, 0, 0, 0, at.Location())
+		return begin(y, m, 1, at.Location()), begin(y, m+1, 1, at.Location())
 	}
 	return time.Time{}, time.Time{}
+}
+
+// begin is a day's first moment: not midnight where clocks are put forward then (Santiago, Havana).
+func begin(y int, m time.Month, d int, zone *time.Location) time.Time {
+	y, m, d = time.Date(y, m, d, 12, 0, 0, 0, zone).Date()
+	t := time.Date(y, m, d, 0, 0, 0, 0, zone)
+	if t.Day() != d {
+		_, t = t.ZoneBounds()
+	}
+	return t
 }
 
 // drain is in what units a rate's bucket is measured: it loses, each microsecond, as many as the limit
@@ -112,8 +122,8 @@ type call struct {
 	// input estimates its input tokens; nil where it uses none. output are those that it may answer with.
 	input  func() int64
 	output int64
-	// background says that its answer is made out of sight; boundless, that it may be of any length, too.
-	background, boundless bool
+	// background says that its answer is made out of sight.
+	background bool
 	// line says that nobody will tell what it used: the batch's answers are a file.
 	line bool
 	// costs says that it costs something that nothing tells: a job's.
@@ -127,6 +137,11 @@ var free = map[operation.Name]bool{
 
 // silent are those whose answer holds no output tokens.
 var silent = map[operation.Name]bool{"embeddings.create": true, "models.embed_content": true}
+
+// media are those whose answer's size tells nothing of its tokens.
+var media = map[operation.Name]bool{
+	"images.generate": true, "images.edit": true, "images.create_variation": true, "audio.speech.create": true, "models.predict": true,
+}
 
 // jobs begin work that is paid for later.
 var jobs = map[operation.Name]bool{"batches.create": true, "fine_tuning.jobs.create": true}
@@ -160,7 +175,7 @@ func (l *Limits) call(op *operation.Operation, ask operation.Ask, input func() i
 		return c
 	}
 	c.input = input
-	c.background, c.boundless = ask.Background, ask.Background && ask.MaxOutputTokens == nil
+	c.background = ask.Background
 	switch {
 	case silent[op.Name]:
 	case ask.MaxOutputTokens != nil:

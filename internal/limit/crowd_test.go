@@ -25,7 +25,7 @@ func TestManyInstancesAtOnceKeepToOneLimit(t *testing.T) {
 	const limits = `
   - {name: rate, models: [mini], requests_per_minute: 30, tokens_per_minute: 100000}
   - {name: slots, models: [gpt], concurrent_requests: 5}
-  - {name: budget, models: [gpt], usd_per_day: 0.05}`
+  - {name: budget, models: [gpt], usd_per_month: 0.05}`
 	config := configuration(t, limits, "redis://"+address)
 	who := client("crowd-" + time.Now().Format(time.RFC3339Nano))
 	var instances []*limit.Limits
@@ -97,7 +97,7 @@ func TestManyInstancesAtOnceKeepToOneLimit(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := *shown[2].Day.Spent; got < usd-1e-9 || got > usd+1e-9 {
+		if got := *shown[2].Month.Spent; got < usd-1e-9 || got > usd+1e-9 {
 			t.Errorf("%v USD by the store, %v by the clients", got, usd)
 		}
 		if left := *shown[1].Concurrent.Remaining; left != 5 {

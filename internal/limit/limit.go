@@ -3,8 +3,8 @@
 //
 // Reserve takes from every limit that applies what the call may cost, before it is made, or refuses it
 // and takes nothing. Settle then replaces what was reserved by what was used. Between the two the
-// reservation counts in full: rates and numbers of requests are never exceeded, and a budget only by
-// what calls in flight use beyond their reservations.
+// reservation counts in full: numbers of requests are never exceeded, and tokens and money only by what
+// calls in flight use beyond their reservations.
 //
 // A rate of N a minute is a bucket (GCRA): N at once, and N/60 more each second; in any t seconds at
 // most N + N·t/60. What is reserved stays in the bucket until it is settled; from then on it drains. A
@@ -43,6 +43,8 @@ type Limits struct {
 	now    func() time.Time
 	// within is the longest that a request waits for the store, each time.
 	within time.Duration
+	// behind holds a place for each settlement that nobody waits for.
+	behind chan struct{}
 }
 
 // Credential is what the store's AUTH takes, as it is now.
@@ -57,7 +59,7 @@ func New(c *config.Config, credential Credential) (*Limits, error) {
 func newLimits(c *config.Config, within time.Duration, credential Credential) (*Limits, error) {
 	// The wall clock: the monotonic one stands still while the instance is frozen.
 	now := func() time.Time { return time.Now().Round(0) }
-	l := &Limits{rules: newRules(c), models: c.Models, now: now, within: within}
+	l := &Limits{rules: newRules(c), models: c.Models, now: now, within: within, behind: make(chan struct{}, mostBehind)}
 	if len(l.rules) == 0 || c.LimitStore.InMemory() {
 		l.store = newMemory(now)
 		return l, nil
@@ -82,8 +84,10 @@ type store interface {
 	// levels, after the charges where they were taken, and the store's time. The error is
 	// errPeriod where a charge's period isn't that of the returned time.
 	take(ctx context.Context, id string, charges []charge) (taken bool, levels []level, now time.Time, err error)
-	// settle replaces what was reserved under id by what was used.
-	settle(ctx context.Context, id string, charges []charge, used []int64) ([]level, error)
+	// settle replaces what was reserved under id by what was used. Where the reservation isn't there, it
+	// counts what was used all the same; late does nothing then, so that it may follow a settle whose
+	// answer never came.
+	settle(ctx context.Context, id string, charges []charge, used []int64, late bool) ([]level, error)
 	// peek returns the levels alone.
 	peek(ctx context.Context, charges []charge) ([]level, time.Time, error)
 	warm(ctx context.Context)
@@ -209,8 +213,8 @@ func (r *rule) subjects(who *principal.Principal, calls []*call) []string {
 
 // Reserve takes what the request may cost from each limit that applies. The Reservation is never nil:
 // where nothing was taken, its methods do nothing. The error is an *apierror.Error
-// (rate_limit_exceeded, budget_exceeded, limits_unavailable; invalid_request where what it may use has no
-// bound), or the context's.
+// (rate_limit_exceeded, budget_exceeded, limits_unavailable; invalid_request where nobody sees what it
+// uses), or the context's.
 func (l *Limits) Reserve(ctx context.Context, who *principal.Principal, req *operation.Request) (*Reservation, error) {
 	r := &Reservation{limits: l, id: rand.Text(), calls: l.calls(req)}
 	matched := l.match(r, who)
@@ -223,7 +227,7 @@ func (l *Limits) Reserve(ctx context.Context, who *principal.Principal, req *ope
 		if len(r.charges) == 0 {
 			return r, nil
 		}
-		if err := r.bounded(); err != nil {
+		if err := r.visible(); err != nil {
 			return r, err
 		}
 		if err := r.neverFits(); err != nil {
@@ -237,8 +241,8 @@ func (l *Limits) Reserve(ctx context.Context, who *principal.Principal, req *ope
 		switch {
 		case errors.Is(err, errPeriod):
 			continue
-		case ctx.Err() != nil:
-			r.giveBack()
+		case err != nil && ctx.Err() != nil:
+			r.giveBack(err)
 			return r, context.Cause(ctx)
 		case err != nil:
 			return r, r.unavailable(err)
@@ -249,7 +253,8 @@ func (l *Limits) Reserve(ctx context.Context, who *principal.Principal, req *ope
 		r.noteBudget(r.charges, r.levels)
 		return r, nil
 	}
-	return r, r.unavailable(errPeriod)
+	r.StoreError = errPeriod
+	return r, unavailable(r.charges[0].rule.label, errPeriod)
 }
 
 // match finds the rules that are about the request, and the group that it is charged to.
@@ -322,11 +327,15 @@ func (r *Reservation) unavailable(err error) error {
 	r.StoreError = err
 	for _, c := range r.charges {
 		if c.rule.OnStoreFailure == config.Deny || c.rule.OnStoreFailure == "" && c.kind.isBudget() {
-			r.giveBack()
-			return apierror.New(apierror.LimitsUnavailable, "the gateway can't count what the limit %s allows; try again", c.rule.label).
-				Because(fmt.Errorf("ask the limits' store: %w", err)).After(time.Second)
+			r.giveBack(err)
+			return unavailable(c.rule.label, err)
 		}
 	}
 	r.open, r.at = true, r.limits.now() // it may have been counted, or be so in the end
 	return nil
+}
+
+func unavailable(label string, err error) error {
+	return apierror.New(apierror.LimitsUnavailable, "the gateway can't count what the limit %s allows; try again", label).
+		Because(fmt.Errorf("ask the limits' store: %w", err)).After(time.Second)
 }

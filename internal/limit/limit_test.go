@@ -482,7 +482,6 @@ func TestWhatIsReservedIsWhatMayBeUsed(t *testing.T) {
 
 func TestAnEstimateIsByWhatCameWhereThatIsAll(t *testing.T) {
 	each(t, `[{name: t, tokens_per_minute: 100000}]`, func(t *testing.T, l *limit.Limits, c *clock) {
-		background := `{"model":"gpt","background":true,"max_output_tokens":80,"x":"................"}`
 		for _, row := range []struct {
 			req    *operation.Request
 			output int64
@@ -494,8 +493,8 @@ func TestAnEstimateIsByWhatCameWhereThatIsAll(t *testing.T) {
 			{chat(t, "gpt", 80), 700, false, limit.Usage{Input: 20, Output: 700}},
 			{chat(t, "gpt", 80), 0, true, limit.Usage{Input: 20, Output: 80}},
 			{chat(t, "gpt", 80), 7, true, limit.Usage{Input: 20, Output: 7}},
-			{ask(t, "/v1/responses", background), 7, true, limit.Usage{Input: 20, Output: 80}},             // it goes on without the client
-			{ask(t, "/v1/embeddings", `{"model":"mini","input":"x"}`), 7000, false, limit.Usage{Input: 7}}, // numbers, not tokens
+			{ask(t, "/v1/images/generations", `{"model":"gpt"}`), 700_000, false, limit.Usage{Input: 4, Output: 1024}}, // its size tells nothing
+			{ask(t, "/v1/embeddings", `{"model":"mini","input":"x"}`), 7000, false, limit.Usage{Input: 7}},             // numbers, not tokens
 		} {
 			if got := reserved(t, l, client("a"), row.req).Estimate(row.output, row.stream); got != row.want {
 				t.Errorf("%+v: %+v, not %+v", row, got, row.want)
@@ -505,8 +504,7 @@ func TestAnEstimateIsByWhatCameWhereThatIsAll(t *testing.T) {
 }
 
 // Its use is told to whoever fetches it, as often as they like; nobody would be charged.
-func TestAnAnswerInTheBackgroundNeedsABoundWhereTokensOrMoneyAreLimited(t *testing.T) {
-	const unbounded, bounded = `{"model":"gpt","background":true}`, `{"model":"gpt","background":true,"max_output_tokens":100}`
+func TestAnAnswerInTheBackgroundIsRefusedWhereTokensOrMoneyAreLimited(t *testing.T) {
 	for limits, refuses := range map[string]bool{
 		`[{name: t, tokens_per_minute: 100000}]`:                 true,
 		`[{name: t, usd_per_day: 1, accept_reset: true}]`:        true,
@@ -514,13 +512,98 @@ func TestAnAnswerInTheBackgroundNeedsABoundWhereTokensOrMoneyAreLimited(t *testi
 		`[{name: t, tokens_per_minute: 1, groups: [elsewhere]}]`: false,
 	} {
 		each(t, limits, func(t *testing.T, l *limit.Limits, c *clock) {
-			reserved(t, l, client("a"), ask(t, "/v1/responses", bounded))
-			_, err := l.Reserve(t.Context(), client("a"), ask(t, "/v1/responses", unbounded))
-			if e := apierror.From(err); (err != nil) != refuses || err != nil && (e.Kind != apierror.InvalidRequest || e.Param != "max_output_tokens") {
+			_, err := l.Reserve(t.Context(), client("a"), ask(t, "/v1/responses", `{"model":"gpt","background":true,"max_output_tokens":100}`))
+			if e := apierror.From(err); (err != nil) != refuses || err != nil && (e.Kind != apierror.InvalidRequest || e.Param != "background") {
 				t.Errorf("%s: %v", limits, err)
 			}
 		})
 	}
+}
+
+// A client that left while its request was refused must not give back what others hold.
+func TestWhoLeavesGivesBackNothingOfOthers(t *testing.T) {
+	each(t, `[{name: two, per: model, concurrent_requests: 2, tokens_per_minute: 1000}]`, func(t *testing.T, l *limit.Limits, c *clock) {
+		reserved(t, l, client("a"), chat(t, "gpt", 80))
+		reserved(t, l, client("a"), chat(t, "gpt", 80))
+		gone, leave := context.WithCancel(t.Context())
+		leave()
+		for range 3 {
+			if _, err := l.Reserve(gone, client("b"), chat(t, "gpt", 80)); err == nil {
+				t.Fatal("let through")
+			}
+		}
+		shown, err := l.Show(t.Context(), client("b"), []string{"gpt"})
+		if err != nil || *shown[0].Concurrent.Remaining != 0 || *shown[0].Tokens.Remaining != 800 {
+			t.Errorf("%d slots and %d tokens are left: %v", *shown[0].Concurrent.Remaining, *shown[0].Tokens.Remaining, err)
+		}
+	})
+}
+
+func TestADayBeginsWhereClocksArePutForwardAtMidnight(t *testing.T) {
+	each(t, `[{name: cl, usd_per_day: 0.001, time_zone: America/Santiago, accept_reset: true}]`, func(t *testing.T, l *limit.Limits, c *clock) {
+		spend := func() { settle(t, reserved(t, l, client("a"), chat(t, "gpt", 10)), limit.Usage{Input: 100}) }
+		c.forward(time.Date(2027, 9, 5, 3, 30, 0, 0, time.UTC).Sub(c.at)) // 23:30 there, of the day before
+		spend()
+		if e := refused(t, l, client("a"), chat(t, "gpt", 10), "cl", "usd_per_day"); e.RetryAfter != 30*time.Minute {
+			t.Error(e.RetryAfter, e)
+		}
+		c.forward(30 * time.Minute) // 01:00
+		spend()
+		if e := refused(t, l, client("a"), chat(t, "gpt", 10), "cl", "usd_per_day"); e.RetryAfter != 23*time.Hour {
+			t.Error(e.RetryAfter, e)
+		}
+		c.forward(23 * time.Hour)
+		spend()
+	})
+}
+
+// What is only reserved may be free again in a moment.
+func TestABudgetThatIsReservedButNotSpentMayBeTriedAgain(t *testing.T) {
+	each(t, `[{name: b, usd_per_day: 0.01, accept_reset: true}]`, func(t *testing.T, l *limit.Limits, c *clock) {
+		open := reserved(t, l, client("a"), chat(t, "gpt", 300))
+		if e := refused(t, l, client("a"), chat(t, "gpt", 300), "b", "usd_per_day"); e.RetryAfter != time.Second || e.RetryUseless() || e.Kind != apierror.RateLimitExceeded {
+			t.Error(e.RetryAfter, e)
+		}
+		settle(t, open, limit.Usage{Input: 20, Output: 10})
+		settle(t, reserved(t, l, client("a"), chat(t, "gpt", 300)), limit.Usage{Input: 20, Output: 300})
+		if e := refused(t, l, client("a"), chat(t, "gpt", 300), "b", "usd_per_day"); !e.RetryUseless() || e.Kind != apierror.BudgetExceeded {
+			t.Error(e)
+		}
+	})
+}
+
+func TestCountingCostsNothingAndEmbeddingAnswersNone(t *testing.T) {
+	each(t, `[{name: t, tokens_per_minute: 100000}]`, func(t *testing.T, l *limit.Limits, c *clock) {
+		for path, want := range map[string]int64{
+			"/v1/messages/count_tokens":       100000,
+			"/v1beta/models/gpt:countTokens":  100000,
+			"/v1/responses/input_tokens":      100000,
+			"/v1beta/models/gpt:embedContent": 100000 - 4,
+			"/v1/embeddings":                  100000 - 4,
+		} {
+			reserved(t, l, client(path), ask(t, path, map[bool]string{true: `{"contents":{}}`, false: `{"model":"gpt"}`}[strings.Contains(path, "models")]))
+			shown, err := l.Show(t.Context(), client(path), nil)
+			if err != nil || *shown[0].Tokens.Remaining != want {
+				t.Errorf("%s: %d are left: %v", path, *shown[0].Tokens.Remaining, err)
+			}
+		}
+	})
+}
+
+func TestWhatIsLeftIsWhole(t *testing.T) {
+	each(t, `[{name: t, requests_per_minute: 60}]`, func(t *testing.T, l *limit.Limits, c *clock) {
+		reserved(t, l, client("a"), chat(t, "gpt", 1))
+		c.forward(500 * time.Millisecond) // half a request is still used
+		shown, err := l.Show(t.Context(), client("a"), nil)
+		if err != nil || *shown[0].Requests.Remaining != 59 {
+			t.Errorf("%d are left: %v", *shown[0].Requests.Remaining, err)
+		}
+		c.forward(400 * 24 * time.Hour) // and a long time makes no more of it than there is
+		reserved(t, l, client("a"), chat(t, "gpt", 1))
+		if shown, err := l.Show(t.Context(), client("a"), nil); err != nil || *shown[0].Requests.Remaining != 59 {
+			t.Errorf("%d are left: %v", *shown[0].Requests.Remaining, err)
+		}
+	})
 }
 
 func TestOutOfLimitsNothingIsCounted(t *testing.T) {

@@ -2,6 +2,7 @@ package limit
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 )
@@ -13,6 +14,8 @@ type memory struct {
 
 	mu     sync.Mutex
 	counts map[string]*count
+	// open are the reservations that are not settled.
+	open map[string]bool
 	// sweep is how many counts there may be before those are dropped that count nothing any more.
 	sweep int
 }
@@ -32,12 +35,12 @@ type count struct {
 const leastSweep = 4096
 
 func newMemory(now func() time.Time) *memory {
-	return &memory{now: now, counts: map[string]*count{}, sweep: leastSweep}
+	return &memory{now: now, counts: map[string]*count{}, open: map[string]bool{}, sweep: leastSweep}
 }
 
 func (m *memory) warm(context.Context) {}
 
-func (m *memory) take(_ context.Context, _ string, charges []charge) (bool, []level, time.Time, error) {
+func (m *memory) take(_ context.Context, id string, charges []charge) (bool, []level, time.Time, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := m.now()
@@ -58,6 +61,7 @@ func (m *memory) take(_ context.Context, _ string, charges []charge) (bool, []le
 		return false, levels, now, nil
 	}
 	m.tidy(now)
+	m.open[id] = true
 	for i := range charges {
 		c := &charges[i]
 		n := m.count(c, now)
@@ -71,9 +75,13 @@ func (m *memory) take(_ context.Context, _ string, charges []charge) (bool, []le
 	return true, levels, now, nil
 }
 
-func (m *memory) settle(_ context.Context, _ string, charges []charge, used []int64) ([]level, error) {
+func (m *memory) settle(_ context.Context, id string, charges []charge, used []int64, _ bool) ([]level, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if !m.open[id] {
+		return nil, errors.New("there is no such reservation")
+	}
+	delete(m.open, id)
 	now := m.now()
 	levels := make([]level, len(charges))
 	for i := range charges {
@@ -113,7 +121,7 @@ func (m *memory) count(c *charge, now time.Time) *count {
 	return n
 }
 
-// drain lets go what a rate has got back since. A clock that went back gives nothing.
+// drain lets go what a rate has got back since. A clock that went back begins anew.
 func (n *count) drain(most int64, now time.Time) {
 	if n.kind.isRate() {
 		elapsed := max(0, min(now.Sub(n.at), 400*24*time.Hour)) // 2^53 units are drained before

@@ -137,8 +137,12 @@ func (s *shared) take(ctx context.Context, id string, charges []charge) (bool, [
 	return s.run(ctx, "take", id, charges, nil)
 }
 
-func (s *shared) settle(ctx context.Context, id string, charges []charge, used []int64) ([]level, error) {
-	_, levels, _, err := s.run(ctx, "settle", id, charges, used)
+func (s *shared) settle(ctx context.Context, id string, charges []charge, used []int64, late bool) ([]level, error) {
+	what := "settle"
+	if late {
+		what = "settle late"
+	}
+	_, levels, _, err := s.run(ctx, what, id, charges, used)
 	return levels, err
 }
 

@@ -2,9 +2,12 @@ package limit
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
+	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -34,13 +37,13 @@ type Reservation struct {
 }
 
 // Estimate is what an answer that told no usage is taken to have used: the input as it was estimated, and
-// of the output what came, where it is a stream's and all of it; else no less than was reserved.
-func (r *Reservation) Estimate(output int64, stream bool) Usage {
+// of the output what came, where whole says that this is all; else no less than was reserved.
+func (r *Reservation) Estimate(output int64, whole bool) Usage {
 	own := &r.calls[0]
 	u := own.estimate()
 	switch {
-	case silent[own.operation.Name]:
-	case stream && output > 0 && !own.background:
+	case silent[own.operation.Name], media[own.operation.Name]:
+	case whole && output > 0:
 		u.Output = output
 	default:
 		u.Output = max(u.Output, output)
@@ -61,7 +64,7 @@ func (r *Reservation) Settles() bool {
 // Settle replaces what was reserved by what the request's own call used; what a batch file's lines will
 // use stays as it was estimated. It waits for the store at most 50 ms, and not for the client.
 func (r *Reservation) Settle(ctx context.Context, u Usage) {
-	r.settle(ctx, r.limits.within, func(c *charge) int64 {
+	r.settle(ctx, func(c *charge) int64 {
 		switch {
 		case c.kind == tokens:
 			return min(u.Input+u.Output, maxTokens)
@@ -81,37 +84,67 @@ const maxTokens = 1 << 32
 
 // Cancel gives back what was reserved: the call was not made, or refused.
 func (r *Reservation) Cancel(ctx context.Context) {
-	r.settle(ctx, r.limits.within, func(*charge) int64 { return 0 })
+	r.settle(ctx, func(*charge) int64 { return 0 })
 }
+
+const (
+	// mostBehind bounds the settlements that nobody waits for: a store that is away must not fill the memory.
+	mostBehind = 1000
+	// pause is for what may still be on its way to the store when its request has given up: TCP sends a
+	// lost packet again after 200 ms at the earliest.
+	pause = time.Second
+)
 
 // giveBack cancels what may have been taken all the same, when nobody waits any more: the store's answer
 // came too late, and its counts would be held until the request's longest time is over.
-func (r *Reservation) giveBack() {
-	gone := *r
-	gone.open = true
-	go gone.settle(context.Background(), patience, func(*charge) int64 { return 0 })
+func (r *Reservation) giveBack(err error) {
+	if dial, ok := errors.AsType[*net.OpError](err); ok && dial.Op == "dial" {
+		return // it was never asked
+	}
+	charges := r.settled()
+	r.settleBehind(charges, make([]int64, len(charges)))
 }
 
-func (r *Reservation) settle(ctx context.Context, within time.Duration, used func(*charge) int64) {
+// settleBehind tries once more, when the request is over, what the store did not answer in time.
+func (r *Reservation) settleBehind(charges []charge, used []int64) {
+	select {
+	case r.limits.behind <- struct{}{}:
+	default:
+		return
+	}
+	go func() {
+		defer func() { <-r.limits.behind }()
+		time.Sleep(pause)
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		r.limits.store.settle(ctx, r.id, charges, used, true) // there is nobody left to tell
+	}()
+}
+
+// settled are the charges that are settled at all.
+func (r *Reservation) settled() []charge {
+	return slices.DeleteFunc(slices.Clone(r.charges), func(c charge) bool { return !c.kind.settles() })
+}
+
+func (r *Reservation) settle(ctx context.Context, used func(*charge) int64) {
 	if !r.open {
 		return
 	}
 	r.open = false
-	var charges []charge
-	var amounts []int64
-	for i := range r.charges {
-		if c := &r.charges[i]; c.kind.settles() {
-			charges, amounts = append(charges, *c), append(amounts, used(c))
-		}
-	}
+	charges := r.settled()
 	if len(charges) == 0 {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), within)
+	amounts := make([]int64, len(charges))
+	for i := range charges {
+		amounts[i] = used(&charges[i])
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.limits.within)
 	defer cancel()
-	levels, err := r.limits.store.settle(ctx, r.id, charges, amounts)
+	levels, err := r.limits.store.settle(ctx, r.id, charges, amounts, false)
 	if err != nil {
 		r.StoreError = fmt.Errorf("settle: %w", err)
+		r.settleBehind(charges, amounts)
 		return
 	}
 	r.noteBudget(charges, levels)
@@ -131,12 +164,12 @@ func (r *Reservation) noteBudget(charges []charge, levels []level) {
 	}
 }
 
-// bounded refuses a call that limits of tokens or money are about, and which has no end that they could
-// reserve for: its answer is made in the background, and what it used is told to whoever asks later.
-func (r *Reservation) bounded() error {
+// visible refuses a call that limits of tokens or money are about, and that nobody sees the end of: an
+// answer in the background tells what it used to whoever fetches it later.
+func (r *Reservation) visible() error {
 	for i := range r.charges {
-		if k := r.charges[i].kind; r.calls[0].boundless && (k == tokens || k.isBudget()) {
-			return apierror.New(apierror.InvalidRequest, "an answer in the background needs max_output_tokens here, because the limit %s can't see what it uses", r.charges[i].rule.label).At("max_output_tokens")
+		if k := r.charges[i].kind; r.calls[0].background && (k == tokens || k.isBudget()) {
+			return apierror.New(apierror.InvalidRequest, "an answer in the background can't be had here, because the limit %s can't see what it uses; ask without background", r.charges[i].rule.label).At("background")
 		}
 	}
 	return nil
@@ -178,14 +211,16 @@ func (r *Reservation) refuse(now time.Time) error {
 	name := last.rule.label
 	again := (longest + time.Second - 1).Truncate(time.Second)
 	var err *apierror.Error
-	switch last.kind {
-	case requests:
+	switch {
+	case last.kind == requests:
 		err = apierror.New(apierror.RateLimitExceeded, "the limit %s allows %s a minute%s; try again in %s", name, several(last.most, "request"), last.sharers(), again)
-	case tokens:
+	case last.kind == tokens:
 		err = apierror.New(apierror.RateLimitExceeded, "the limit %s allows %s a minute%s, of which %d are left, and this request may take %d; try again in %s",
 			name, several(last.most, "token"), last.sharers(), last.left(at), last.amount, again)
-	case concurrent:
+	case last.kind == concurrent:
 		err = apierror.New(apierror.RateLimitExceeded, "the limit %s allows %s at once%s; try again when one has ended", name, several(last.most, "request"), last.sharers())
+	case last.heldBack(at):
+		err = apierror.New(apierror.RateLimitExceeded, "what is left of the budget %s is reserved by calls that are being answered; try again in %s", name, again)
 	default:
 		err = apierror.New(apierror.BudgetExceeded, "of the budget %s, %s USD %s%s, %s USD are left, and this request may cost %s USD; it begins anew at %s",
 			name, usd(last.most), per(last.kind), last.sharers(), usd(last.left(at)), usd(last.amount), last.until.Format(time.RFC3339))
@@ -196,10 +231,10 @@ func (r *Reservation) refuse(now time.Time) error {
 // wait is how long it takes at least until the charge fits.
 func (c *charge) wait(l level, now time.Time) time.Duration {
 	switch {
+	case c.kind == concurrent, c.kind.isBudget() && c.heldBack(l):
+		return time.Second
 	case c.kind.isBudget():
 		return max(c.until.Sub(now), time.Second)
-	case c.kind == concurrent:
-		return time.Second
 	}
 	// What is held doesn't drain, and is mostly more than will be used: come back soon.
 	drained := min(c.over(l), l.used)
@@ -212,6 +247,9 @@ func several(n int64, what string) string {
 	}
 	return strconv.FormatInt(n, 10) + " " + what + "s"
 }
+
+// heldBack reports whether the charge would fit if nothing were reserved.
+func (c *charge) heldBack(l level) bool { return c.fits(level{used: l.used}) }
 
 // sharers says who else uses the count.
 func (c *charge) sharers() string {

@@ -1,17 +1,23 @@
 package operation
 
+import "bytes"
+
 const (
 	// bytesPerToken is about what English and code come to with today's tokenizers; JSON's own marks
 	// make up for the languages that take more.
 	bytesPerToken = 4
 	// attachment is what an image, a recording or a file comes to, give or take: its size tells little.
 	attachment = 1024
-	// longRun is longer than any word, number or identifier: such a run is base64.
+	// longRun is longer than what base64 stands for that is no attachment.
 	longRun = 512
 )
 
-// InputTokens estimates how many tokens the body comes to, before anybody counted them; a form counts as
-// one attachment.
+// TextTokens estimates how many tokens so many bytes of text come to.
+func TextTokens(size int64) int64 { return (size + bytesPerToken - 1) / bytesPerToken }
+
+// InputTokens estimates how many tokens the body comes to, before anybody counted them: a quarter of its
+// bytes, where base64 that stands for an attachment counts as one, and so does a whole form. What the body
+// only refers to (a stored file or response, an image by its address) is not in it.
 func (r *Request) InputTokens() int64 {
 	if r.Body == Multipart {
 		return attachment
@@ -20,41 +26,22 @@ func (r *Request) InputTokens() int64 {
 }
 
 func inputTokens(body []byte) int64 {
-	var e Estimate
-	e.Add(body)
-	return e.Tokens()
-}
-
-// Estimate estimates how many tokens a text comes to: a quarter of its bytes, where a run of base64 counts
-// as one attachment.
-type Estimate struct{ attachments, text, run int64 }
-
-// Add adds the text's next part.
-func (e *Estimate) Add(text []byte) {
-	for _, c := range text {
-		if base64[c] {
-			e.run++
+	text, attachments := len(body), 0
+	for i := 0; i < len(body); {
+		if !base64[body[i]] {
+			i++
 			continue
 		}
-		e.endRun()
-		e.text++
+		start := i
+		for i < len(body) && base64[body[i]] {
+			i++
+		}
+		if i-start > longRun && introducesData(body[:start]) {
+			text -= i - start
+			attachments++
+		}
 	}
-}
-
-// Tokens is what the parts so far come to.
-func (e *Estimate) Tokens() int64 {
-	all := *e
-	all.endRun()
-	return all.attachments*attachment + (all.text+bytesPerToken-1)/bytesPerToken
-}
-
-func (e *Estimate) endRun() {
-	if e.run > longRun {
-		e.attachments++
-	} else {
-		e.text += e.run
-	}
-	e.run = 0
+	return int64(attachments)*attachment + TextTokens(int64(text))
 }
 
 // base64 are the characters of RFC 4648's two alphabets.
@@ -64,3 +51,27 @@ var base64 = func() (is [256]bool) {
 	}
 	return is
 }()
+
+// dataNames are the fields that hold base64: OpenAI's input_audio, Anthropic's source and Google's
+// inlineData have data, the others are Google's and OpenAI's for images.
+var dataNames = [][]byte{[]byte(`"data"`), []byte(`"bytesBase64Encoded"`), []byte(`"b64_json"`)}
+
+// introducesData reports whether base64 is what comes after: in a data URL (RFC 2397), or as the value of a
+// field that holds it. Any other long run is a text without spaces, and is charged as one.
+func introducesData(before []byte) bool {
+	if bytes.HasSuffix(before, []byte(";base64,")) {
+		return true
+	}
+	name, quoted := bytes.CutSuffix(before, []byte(`"`))
+	name, member := bytes.CutSuffix(bytes.TrimRight(name, " \t\r\n"), []byte(":"))
+	name = bytes.TrimRight(name, " \t\r\n")
+	if !quoted || !member {
+		return false
+	}
+	for _, n := range dataNames {
+		if bytes.HasSuffix(name, n) {
+			return true
+		}
+	}
+	return false
+}

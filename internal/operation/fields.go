@@ -25,6 +25,7 @@ const (
 	streamFlag
 	maxOutputTokens
 	choices
+	prompts
 	background
 	includeUsage
 	undecidable
@@ -97,11 +98,13 @@ var (
 	}
 
 	modelFields      = fields(inference)
+	imageFields      = fields(inference, map[string]role{"n": choices})
 	completionFields = fields(inference, map[string]role{
 		"stream_options/include_usage": includeUsage,
 		"max_tokens":                   maxOutputTokens,
 		"n":                            choices,
 		"best_of":                      choices,
+		"prompt":                       prompts,
 	})
 	chatFields = fields(inference, map[string]role{
 		"stream_options/include_usage": includeUsage,
@@ -125,6 +128,7 @@ var (
 		"generationConfig/maxOutputTokens": maxOutputTokens,
 		"generationConfig/candidateCount":  choices,
 		"parameters/maxOutputTokens":       maxOutputTokens,
+		"parameters/sampleCount":           choices,
 
 		"generationConfig/routingConfig":                              undecidable,
 		"generationConfig/modelConfig":                                undecidable,

@@ -37,6 +37,7 @@ type parser struct {
 	stream          bool
 	maxOutputTokens *int64
 	choices         int64
+	prompts         int64
 	background      bool
 	// usageAsked is stream_options.include_usage; usage is the splice that would set it.
 	usageAsked bool
@@ -73,7 +74,7 @@ func (p *parser) parse(text []byte, base int, fields *Fields) error {
 
 // ask is what the object asks of the operation.
 func (p *parser) ask(op *Operation) (Ask, error) {
-	ask := Ask{Stream: p.stream, MaxOutputTokens: p.maxOutputTokens, Choices: max(p.choices, 1), Background: p.background}
+	ask := Ask{Stream: p.stream, MaxOutputTokens: p.maxOutputTokens, Choices: max(p.choices, 1) * max(p.prompts, 1), Background: p.background}
 	switch {
 	case op.modelInPath():
 		ask.Models = p.further
@@ -229,6 +230,8 @@ func (p *parser) leaf(r role, path string, kind jsontext.Kind) error {
 		p.further = append(p.further, ref)
 	case streamFlag:
 		p.stream, err = boolean(kind, path)
+	case prompts:
+		p.prompts = several(v)
 	case background:
 		p.background, err = boolean(kind, path)
 	case includeUsage:
@@ -265,6 +268,23 @@ func (p *parser) leaf(r role, path string, kind jsontext.Kind) error {
 		p.call = extent{start, end}
 	}
 	return err
+}
+
+// several counts the prompts of a completion: a text or a list of tokens is one, a list of either is many
+// (platform.openai.com/docs/api-reference/completions/create).
+func several(v jsontext.Value) int64 {
+	dec := jsontext.NewDecoder(bytes.NewBuffer(v))
+	if token, err := dec.ReadToken(); err != nil || token.Kind() != '[' {
+		return 1
+	}
+	var n int64
+	for kind := dec.PeekKind(); kind == '"' || kind == '['; kind = dec.PeekKind() {
+		if dec.SkipValue() != nil {
+			break
+		}
+		n++
+	}
+	return n
 }
 
 func unquote(v jsontext.Value, path string) (string, error) {

@@ -88,7 +88,7 @@ var table = []*Operation{
 	{Name: "embeddings.create", Method: "POST", Path: "/v1/embeddings", Group: Inference, Body: JSON, Fields: modelFields},
 	{Name: "moderations.create", Method: "POST", Path: "/v1/moderations", Group: Inference, Body: JSON, Fields: modelFields},
 
-	{Name: "images.generate", Method: "POST", Path: "/v1/images/generations", Group: Inference, Body: JSON, Fields: modelFields},
+	{Name: "images.generate", Method: "POST", Path: "/v1/images/generations", Group: Inference, Body: JSON, Fields: imageFields},
 	{Name: "images.edit", Method: "POST", Path: "/v1/images/edits", Group: Inference, Body: Multipart, Fields: formFields},
 	{Name: "images.create_variation", Method: "POST", Path: "/v1/images/variations", Group: Inference, Body: Multipart, Fields: formFields},
 

@@ -32,7 +32,8 @@ type Ask struct {
 	Stream bool
 	// MaxOutputTokens is the bound the client set, or nil.
 	MaxOutputTokens *int64
-	// Choices is how many answers are to be made, each within that bound; at least 1 where a body was read.
+	// Choices is how many answers are to be made, each within that bound: of each prompt, where there are
+	// several. It is at least 1 where a body was read.
 	Choices int64
 	// Background says that the answer is made whether or not anybody waits for it, and fetched later.
 	Background bool

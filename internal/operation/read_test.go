@@ -197,6 +197,14 @@ func TestHowManyAnswersAreMadeIsRead(t *testing.T) {
 		{chat, `{"model":"m","n":null}`, 1},
 		{chat, `{"model":"m","n":5}`, 5},
 		{"/v1/completions", `{"model":"m","n":2,"best_of":7}`, 7},
+		{"/v1/completions", `{"model":"m","best_of":7,"n":2}`, 7},
+		{"/v1/completions", `{"model":"m","prompt":"one"}`, 1},
+		{"/v1/completions", `{"model":"m","prompt":[1,2,3]}`, 1},
+		{"/v1/completions", `{"model":"m","n":2,"prompt":["one","two","three"]}`, 6},
+		{"/v1/completions", `{"model":"m","prompt":[[1,2],[3]]}`, 2},
+		{"/v1/completions", `{"model":"m","prompt":[]}`, 1},
+		{"/v1/images/generations", `{"model":"m","n":4}`, 4},
+		{"/v1beta/models/m:predict", `{"parameters":{"sampleCount":3}}`, 3},
 		{"/v1beta/models/m:generateContent", `{"generationConfig":{"candidateCount":3}}`, 3},
 		{"/v1beta/models/m:generateContent", `{"generation_config":{"candidate_count":4}}`, 4},
 	} {
@@ -231,7 +239,10 @@ func TestInputIsEstimatedFromItsText(t *testing.T) {
 		{"a line", `{"model":"m","messages":[{"role":"user","content":"hello"}]}`, 10, 20},
 		{"text", `{"model":"m","messages":[{"role":"user","content":"` + words + `"}]}`, 2200, 2300},
 		{"two images", `{"model":"m","messages":[{"content":[{"url":"data:image/png;base64,` + image + `"},{"url":"data:image/png;base64,` + image + `"}]}]}`, 2048, 2100},
-		{"a word that is no image", `{"model":"m","x":"` + strings.Repeat("a", 400) + `"}`, 100, 120},
+		{"a word that is no image", `{"model":"m","x":"` + strings.Repeat("a", 40_000) + `"}`, 10_000, 10_020},
+		{"Anthropic's", `{"model":"m","source":{"media_type":"image/png","data": "` + image + `"}}`, 1024, 1060},
+		{"Google's", `{"model":"m","inlineData":{"data":"` + image + `"}}`, 1024, 1060},
+		{"a short one", `{"model":"m","inlineData":{"data":"` + image[:400] + `"}}`, 100, 130},
 	} {
 		req, err := operation.Read(route(t, "POST", chat), []byte(tt.body))
 		if err != nil {

@@ -27,6 +27,9 @@ type Outcome struct {
 	Model string
 	// Usage is nil where the answer told none, or one that can't be.
 	Usage *Usage
+	// Final says that Usage is the answer's last word: it counts even where the client left just then.
+	// Opening says that it is only what a stream told when it began (Anthropic's).
+	Final, Opening bool
 	// OutputTokens is an estimate of what was passed on, where it is text; for answers that tell no usage.
 	OutputTokens int64
 	// UpstreamRequestID is the upstream's own id of the call.
@@ -74,8 +77,7 @@ func (a *Answer) Copy(ctx context.Context, w http.ResponseWriter) *Outcome {
 		err = a.copyEvents(out, r)
 	case media == "application/json" && readable && a.StatusCode < 300 && a.call.ReadsUsage:
 		// The reader of usage pulls the answer through; what it leaves is copied plainly.
-		out.counts = a.call.CountsOutput
-		defer func() { o.OutputTokens = out.estimate.Tokens() }()
+		defer func() { o.OutputTokens = operation.TextTokens(o.Bytes) }()
 		cut := readSummary(io.TeeReader(r, out), o)
 		if err = out.err; err == nil {
 			_, err = io.Copy(out, r)
@@ -188,10 +190,7 @@ type writer struct {
 	o     *Outcome
 	// eager flushes each write.
 	eager bool
-	// counts adds what is written to estimate.
-	counts   bool
-	estimate operation.Estimate
-	err      error
+	err   error
 }
 
 func (w *writer) Write(p []byte) (int, error) {
@@ -203,9 +202,6 @@ func (w *writer) Write(p []byte) (int, error) {
 	}
 	n, err := w.w.Write(p)
 	w.o.Bytes += int64(n)
-	if w.counts {
-		w.estimate.Add(p[:n])
-	}
 	if err == nil && w.eager {
 		err = w.flush()
 	}

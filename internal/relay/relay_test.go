@@ -716,6 +716,40 @@ func TestAbsurdUsageIsNone(t *testing.T) {
 	}
 }
 
+// Whether the usage that was told is the last word, or only the first.
+func TestAUsageIsFinalOrAnOpening(t *testing.T) {
+	for name, tt := range map[string]struct {
+		media, body    string
+		final, opening bool
+	}{
+		"an answer at once":    {"application/json", `{"usage":{"prompt_tokens":1,"completion_tokens":1}}`, true, false},
+		"the last chunk":       {"text/event-stream", "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":1,\"completion_tokens\":1}}\n\n", true, false},
+		"a count so far":       {"text/event-stream", "data: {\"choices\":[{}],\"usage\":{\"prompt_tokens\":1,\"completion_tokens\":1}}\n\n", false, false},
+		"a response":           {"text/event-stream", "data: {\"type\":\"response.completed\",\"response\":{\"usage\":{\"input_tokens\":1,\"output_tokens\":1}}}\n\n", true, false},
+		"a message's start":    {"text/event-stream", "data: {\"type\":\"message_start\",\"message\":{\"usage\":{\"input_tokens\":1,\"output_tokens\":1}}}\n\n", false, true},
+		"a message":            {"text/event-stream", "data: {\"type\":\"message_start\",\"message\":{\"usage\":{\"input_tokens\":1,\"output_tokens\":1}}}\n\ndata: {\"type\":\"message_delta\",\"usage\":{\"output_tokens\":9}}\n\n", true, false},
+		"Google, in its midst": {"text/event-stream", "data: {\"usageMetadata\":{\"promptTokenCount\":1,\"candidatesTokenCount\":1}}\n\n", false, false},
+		"Google, at its end":   {"text/event-stream", "data: {\"candidates\":[{\"finishReason\":\"STOP\"}],\"usageMetadata\":{\"promptTokenCount\":1,\"candidatesTokenCount\":1}}\n\n", true, false},
+	} {
+		g := newGateway(t, serve(t, func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", tt.media)
+			io.WriteString(w, tt.body)
+		}), relay.Call{})
+		get(t, g.URL)
+		if o := <-g.outcomes; o.Usage == nil || o.Final != tt.final || o.Opening != tt.opening {
+			t.Errorf("%s: %+v", name, o)
+		}
+	}
+	g := newGateway(t, serve(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		io.WriteString(w, "data: {\"type\":\"message_start\",\"message\":{\"usage\":{\"input_tokens\":1,\"output_tokens\":1}}}\n\ndata: {\"type\":\"message_delta\",\"usage\":{\"output_tokens\":1000.5}}\n\n")
+	}), relay.Call{})
+	get(t, g.URL)
+	if o := <-g.outcomes; o.Usage != nil {
+		t.Errorf("half a token: %+v", o.Usage)
+	}
+}
+
 // What was passed on is estimated, so that a client that leaves before the usage pays for what it got.
 func TestOutputIsEstimatedWhereNoUsageTellsIt(t *testing.T) {
 	long := strings.Repeat("words, ", 100) // 700 bytes
@@ -734,7 +768,9 @@ func TestOutputIsEstimatedWhereNoUsageTellsIt(t *testing.T) {
 		"Google":                 {"text/event-stream", event(`{"candidates":[{"content":{"parts":[{"text":"` + long + `"}]}}]}`), 175, 185},
 		"no JSON":                {"text/event-stream", event("[DONE]"), 0, 0},
 		"an answer at once":      {"application/json", `{"choices":[{"message":{"content":"` + long + `"}}]}`, 175, 200},
-		"an image":               {"application/json", `{"data":[{"b64_json":"` + strings.Repeat("iVBORw0KGgo", 10_000) + `"}]}`, 1024, 1040},
+		"a tool's input":         {"text/event-stream", "event: content_block_delta\n" + event(`{"type":"content_block_delta","delta":{"type":"input_json_delta","partial_json":"`+long+`"}}`), 175, 185},
+		"a list is no text":      {"text/event-stream", event(`{"content":["text",{"text":"` + long + `"}],"ids":["text","` + long + `"]}`), 175, 185},
+		"a response's end":       {"text/event-stream", event(`{"type":"response.output_text.delta","delta":"`+long+`"}`) + event(`{"type":"response.output_text.done","text":"`+long+`"}`) + "event: response.completed\n" + event(`{"response":{"output":[{"content":[{"text":"`+long+`"}]}]}}`), 175, 185},
 		"audio":                  {"audio/mpeg", long, 0, 0},
 	} {
 		g := newGateway(t, serve(t, func(w http.ResponseWriter, r *http.Request) {

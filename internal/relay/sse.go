@@ -132,8 +132,17 @@ func readEvent(event []byte, o *Outcome) (onlyUsage bool) {
 	}
 	var s summary
 	if json.Unmarshal(data(event), &s) != nil {
+		if tellsUsage(event) {
+			o.absurd, o.Usage = true, nil
+		}
 		return false
 	}
 	s.note(o)
-	return s.Usage != nil && s.Choices != nil && len(s.Choices) == 0
+	onlyUsage = s.Usage != nil && s.Choices != nil && len(s.Choices) == 0
+	o.Final = o.Usage != nil && (onlyUsage || s.Metadata != nil && isLast(event) || finals[s.Type])
+	return onlyUsage
 }
+
+// finals are the types of events that tell a whole usage: a streamed response's last, and the last but one of
+// Anthropic's.
+var finals = map[string]bool{"response.completed": true, "response.incomplete": true, "response.failed": true, "message_delta": true}

@@ -11,23 +11,26 @@ import (
 // texts estimates the output tokens of a stream by the texts that its events carry: what is left to go by
 // where the last event, with the usage, never came. A client could see to that.
 type texts struct {
-	dec      jsontext.Decoder
-	estimate operation.Estimate
-	// events are those that carry text, each a token at least.
-	events int64
+	dec jsontext.Decoder
+	// size is in bytes; events are those that carry text, each a token at least.
+	size, events int64
 }
 
 // textual are the names of what a model writes, in all dialects' streams.
 var textual = map[string]bool{
 	"content": true, "reasoning_content": true, "reasoning": true, "refusal": true, "arguments": true, // OpenAI's chat, and its likes
 	"text": true, "thinking": true, "partial_json": true, // Anthropic's, Google's, completions
-	"delta": true, // responses
 }
+
+// response is the type of a streamed response's events. Only their deltas are new text: what ends a part
+// repeats it.
+var response = []byte(`"type":"response.`)
 
 // add reads an event that was passed on. One that isn't JSON carries no text.
 func (t *texts) add(event []byte) {
+	deltas := bytes.Contains(event, response) || bytes.HasPrefix(event, []byte("event: response."))
 	t.dec.Reset(bytes.NewBuffer(data(event)), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
-	carries := false
+	before := t.size
 	name := ""
 	for {
 		token, err := t.dec.ReadToken()
@@ -38,21 +41,19 @@ func (t *texts) add(event []byte) {
 			name = ""
 			continue
 		}
+		text := token.String()
 		if kind, length := t.dec.StackIndex(t.dec.StackDepth()); kind == '{' && length%2 == 1 {
-			name = token.String()
+			name = text
 			continue
 		}
-		if textual[name] {
-			if text := token.String(); text != "" {
-				t.estimate.Add([]byte(text))
-				carries = true
-			}
+		if deltas && name == "delta" || !deltas && textual[name] {
+			t.size += int64(len(text))
 		}
 		name = ""
 	}
-	if carries {
+	if t.size > before {
 		t.events++
 	}
 }
 
-func (t *texts) tokens() int64 { return max(t.events, t.estimate.Tokens()) }
+func (t *texts) tokens() int64 { return max(t.events, operation.TextTokens(t.size)) }

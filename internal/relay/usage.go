@@ -17,6 +17,7 @@ type Usage struct {
 
 // summary is the part of an answer, or of a stream's event, that the gateway reads, in all dialects.
 type summary struct {
+	Type    string            `json:"type"`
 	Model   string            `json:"model"`
 	Choices []json.RawMessage `json:"choices"`
 	Usage   *tokens           `json:"usage"`
@@ -67,6 +68,7 @@ func (s *summary) note(o *Outcome) {
 			inner.note(o)
 		}
 	}
+	o.Opening = o.Opening && s.Usage == nil || s.Message != nil
 	if model := cmp.Or(s.Model, s.ModelVersion); model != "" {
 		o.Model = model
 	}
@@ -152,6 +154,7 @@ func readObject(dec *jsontext.Decoder, o *Outcome) (cut bool) {
 			_, err = readInto(dec, &s.Model)
 		case "usage":
 			o.absurd, err = readUsage(dec, &s.Usage, o.absurd)
+			o.Final = true
 		case "modelVersion":
 			_, err = readInto(dec, &s.ModelVersion)
 		case "usageMetadata":

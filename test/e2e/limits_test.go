@@ -248,7 +248,7 @@ func (c *crowd) spent(t *testing.T, ctx context.Context, limit string) float64 {
 	var told struct {
 		Limits []struct {
 			Limit string
-			Day   struct{ Spent float64 } `json:"usd_per_day"`
+			Month struct{ Spent float64 } `json:"usd_per_month"`
 		}
 	}
 	if err := json.NewDecoder(resp.Body).Decode(&told); err != nil {
@@ -256,7 +256,7 @@ func (c *crowd) spent(t *testing.T, ctx context.Context, limit string) float64 {
 	}
 	for _, l := range told.Limits {
 		if l.Limit == limit {
-			return l.Day.Spent
+			return l.Month.Spent
 		}
 	}
 	t.Fatalf("whoami tells nothing of %s: %+v", limit, told)

@@ -65,7 +65,9 @@ resource "google_redis_instance" "limits" {
   transit_encryption_mode = "SERVER_AUTHENTICATION"
   # The provider would read the AUTH string and keep it in the state, where nothing secret may be. Who can reach the store
   # is a matter of its network; modules/gateway/README.md says what to do in a shared one.
-  auth_enabled    = false
+  auth_enabled = false
+  # Every key expires, so that a full memory would forget budgets first. Errors are better: they are seen.
+  redis_configs   = { maxmemory-policy = "noeviction" }
   labels          = var.labels
   deletion_policy = local.deletion_policy
 
