@@ -35,8 +35,8 @@ resource "google_project_iam_member" "deployer_grants" {
   member  = google_service_account.deploy.member
   condition {
     title       = "listed roles alone"
-    description = "What modules/gateway grants on the project: log writing for builds, and the roles of upstream_account"
-    expression  = "api.getAttribute('iam.googleapis.com/modifiedGrantsByRole', []).hasOnly([${join(", ", [for r in sort(setunion(["roles/logging.logWriter"], var.upstream_roles)) : "'${r}'"])}])"
+    description = "What modules/gateway grants on the project: log writing and source reading for builds, and the roles of upstream_account"
+    expression  = "api.getAttribute('iam.googleapis.com/modifiedGrantsByRole', []).hasOnly([${join(", ", [for r in sort(setunion(["roles/logging.logWriter", "roles/storage.objectViewer"], var.upstream_roles)) : "'${r}'"])}])"
   }
 }
 

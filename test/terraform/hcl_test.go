@@ -260,6 +260,7 @@ var grants = map[grant]string{
 	{"roles/secretmanager.secretVersionAdder", "google_secret_manager_secret_iam_member"}: "adders add versions and read none",
 	{"roles/secretmanager.viewer", "google_secret_manager_secret_iam_member"}:             "rotate-key.sh looks at the ages of versions",
 	{"roles/storage.objectViewer", "google_storage_bucket_iam_member"}:                    "builds read the source",
+	{"roles/storage.objectViewer", "google_project_iam_member"}:                           "builds read Google's copy of it, by a condition",
 
 	// bootstrap: the deployer, on its project
 	{"roles/artifactregistry.admin", "google_project_iam_member"}:                       "makes the images' repository",

@@ -25,7 +25,7 @@ run "the_least" {
     error_message = "Something is made that nobody asked for."
   }
   assert {
-    condition     = one(google_project_iam_member.deployer_grants.condition).expression == "api.getAttribute('iam.googleapis.com/modifiedGrantsByRole', []).hasOnly(['roles/aiplatform.user', 'roles/logging.logWriter'])"
+    condition     = one(google_project_iam_member.deployer_grants.condition).expression == "api.getAttribute('iam.googleapis.com/modifiedGrantsByRole', []).hasOnly(['roles/aiplatform.user', 'roles/logging.logWriter', 'roles/storage.objectViewer'])"
     error_message = "The deployer may grant more, or less, than modules/gateway does."
   }
   assert {
@@ -54,7 +54,7 @@ run "everything" {
     error_message = "Cloud Build can't read the token."
   }
   assert {
-    condition     = one(google_project_iam_member.deployer_grants.condition).expression == "api.getAttribute('iam.googleapis.com/modifiedGrantsByRole', []).hasOnly(['roles/logging.logWriter'])"
+    condition     = one(google_project_iam_member.deployer_grants.condition).expression == "api.getAttribute('iam.googleapis.com/modifiedGrantsByRole', []).hasOnly(['roles/logging.logWriter', 'roles/storage.objectViewer'])"
     error_message = "The deployer may grant more than is said."
   }
 }
