@@ -29,13 +29,12 @@ func TestEachEnvironmentAndBootstrapArePlannedByTheGenuineProvider(t *testing.T)
 	if err != nil {
 		t.Fatal(err)
 	}
-	archive := filepath.Join(dir, "function.zip")
-	if err := os.WriteFile(archive, nil, 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "function.zip"), nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
 	variables := map[string][]string{filepath.Join(dir, "bootstrap"): {"-var=project=acme-gateway", "-var=region=europe-west4"}}
 	for _, main := range environments {
-		variables[filepath.Dir(main)] = []string{fmt.Sprintf(`-var=archive={path=%q,sha256="%x"}`, archive, sha256.Sum256(nil))}
+		variables[filepath.Dir(main)] = []string{fmt.Sprintf(`-var=archive={path="../../function.zip",sha256="%x"}`, sha256.Sum256(nil))}
 	}
 	for folder, vars := range variables {
 		t.Run(filepath.Base(folder), func(t *testing.T) {

@@ -77,6 +77,10 @@ variable "archive" {
     condition     = try(!fileexists(var.archive.path), false) || try(filesha256(var.archive.path) == var.archive.sha256, false)
     error_message = "archive.sha256 is not the hash of the file at archive.path. Run `make archive` and pass -var-file=dist/archive.tfvars.json."
   }
+  validation {
+    condition     = !startswith(var.archive.path, "/")
+    error_message = "archive.path is relative to the environment's folder, as `make archive` writes it: where another checkout has another path for the same archive, the provider deletes the object that is served from."
+  }
 }
 
 variable "release" {
