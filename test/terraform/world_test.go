@@ -164,6 +164,22 @@ func (w *world) by(email string) *world {
 	return &other
 }
 
+// asks is one call of the owner's, beside Terraform.
+func (w *world) asks(method, path, body string) {
+	w.Helper()
+	r := httptest.NewRequest(method, "http://127.0.0.1"+path, strings.NewReader(body))
+	for _, v := range w.env {
+		if token, ok := strings.CutPrefix(v, "GOOGLE_OAUTH_ACCESS_TOKEN="); ok {
+			r.Header.Set("Authorization", "Bearer "+token)
+		}
+	}
+	answer := httptest.NewRecorder()
+	w.ServeHTTP(answer, r)
+	if answer.Code >= 300 {
+		w.Fatalf("%s %s: %d %s", method, path, answer.Code, answer.Body)
+	}
+}
+
 // in is the world within a subtest.
 func (w *world) in(t testing.TB) *world { return &world{TB: t, Cloud: w.Cloud, dir: w.dir, env: w.env} }
 
