@@ -15,7 +15,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/ext/typeexpr"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
 )
@@ -363,6 +365,57 @@ func TestNoSecretValueCanComeByTerraform(t *testing.T) {
 	if !slices.Equal(from, []string{"var.config", "var.policies"}) {
 		t.Errorf("files come from %v, not from config and policies alone", from)
 	}
+}
+
+// What environments say of an object's attributes is what the module has: no more is let through, no less refused.
+func TestEnvironmentsKnowEachAttributeOfTheModulesObjects(t *testing.T) {
+	var want []string
+	var walk func(path string, of cty.Type)
+	walk = func(path string, of cty.Type) {
+		switch {
+		case of.IsMapType():
+			walk(path, of.ElementType())
+		case of.IsObjectType():
+			want = append(want, path+": "+strings.Join(slices.Sorted(maps.Keys(of.AttributeTypes())), " "))
+			for name, inner := range of.AttributeTypes() {
+				walk(path+"."+name, inner)
+			}
+		}
+	}
+	for _, b := range gateway(t).blocks {
+		if b.Type == "variable" {
+			of, _, faults := typeexpr.TypeConstraintWithDefaults(b.Body.Attributes["type"].Expr)
+			if faults.HasErrors() {
+				t.Fatal(faults)
+			}
+			walk(b.Labels[0], of)
+		}
+	}
+	slices.Sort(want)
+	each(t, func(t *testing.T, e environment) {
+		var got []string
+		for _, b := range parse(t, e.dir).blocks {
+			for _, inner := range b.Body.Blocks {
+				if b.Type != "variable" || inner.Type != "validation" {
+					continue
+				}
+				condition := inner.Body.Attributes["condition"].Expr
+				known := literals(condition)
+				slices.Sort(known)
+				path := b.Labels[0]
+				for _, traversal := range condition.Variables() {
+					if len(traversal) == 3 { // var.delivery.smoke
+						path += "." + traversal[2].(hcl.TraverseAttr).Name
+					}
+				}
+				got = append(got, path+": "+strings.Join(known, " "))
+			}
+		}
+		slices.Sort(got)
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("the module's objects (-), what variables.tf knows (+)\n%s", diff)
+		}
+	})
 }
 
 // A revision reads the versions that it was made with for as long as it serves, and a rollback names them.
