@@ -166,6 +166,7 @@ var apis = map[string][]string{
 	"google_monitoring_dashboard":                    {"monitoring"},
 	"google_monitoring_notification_channel":         {"monitoring"},
 	"google_monitoring_uptime_check_config":          {"monitoring"},
+	"google_project_iam_audit_config":                {"cloudresourcemanager"},
 	"google_project_iam_member":                      {"cloudresourcemanager"},
 	"google_project_service":                         {}, // serviceusage is on in every project, or nothing could be turned on
 	"google_secret_manager_secret":                   {"secretmanager"},
@@ -293,6 +294,7 @@ func TestEachRoleIsGrantedOnlyWhereAReasonIsGiven(t *testing.T) {
 				if role := literal(b, "role"); role == "" && reference(b, "role") != "each.key" {
 					t.Errorf("%s: the role must be said here", b.Body.Attributes["role"].Range())
 				}
+			case b.Type == "resource" && b.Labels[0] == "google_project_iam_audit_config": // grants nothing
 			case b.Type == "resource" && strings.Contains(b.Labels[0], "_iam_"):
 				t.Errorf("%s takes away what others granted; add members instead", b.DefRange())
 			case b.Type == "variable":

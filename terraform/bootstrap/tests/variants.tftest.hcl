@@ -29,6 +29,10 @@ run "the_least" {
     error_message = "The deployer may grant more, or less, than modules/gateway does."
   }
   assert {
+    condition     = google_project_iam_audit_config.secrets.service == "secretmanager.googleapis.com" && one(google_project_iam_audit_config.secrets.audit_log_config).log_type == "DATA_READ"
+    error_message = "Nobody would know who read a secret."
+  }
+  assert {
     condition     = output.state_bucket == "acme-gateway-gateway-state" && output.deployer == "an-account@acme-gateway.iam.gserviceaccount.com" && output.repository == null
     error_message = "An output says something else than there is."
   }
