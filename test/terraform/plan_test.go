@@ -15,9 +15,9 @@ import (
 
 // The provider's own schema and checks, without anything to ask: a plan of an empty project reads nothing.
 func TestEachEnvironmentAndBootstrapArePlannedByTheGenuineProvider(t *testing.T) {
-	program, err := exec.LookPath("terraform")
-	if err != nil {
-		t.Skip("terraform is not on the PATH")
+	program, ok := provider.CachedTerraform()
+	if !ok {
+		t.Skip("terraform is neither on the PATH nor in .cache/terraform; make test-terraform builds it")
 	}
 	rc, ok := provider.Cached()
 	if !ok {
