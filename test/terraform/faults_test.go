@@ -181,6 +181,21 @@ func TestAFirstBuildThatFailedCanBeRunAgainWhileProtected(t *testing.T) {
 	w.settled(dir, protected...)
 }
 
+// A credential that terraform.tfvars names no more would take its value with it.
+func TestASecretStaysWhileProtectedAlsoWithoutItsCredential(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "acme-variants")
+	dir := w.variant("unnamed", "", minimal)
+	apply := append([]string{"apply", "-auto-approve", "-no-color", "-var=deletion_protection=true", "-target=module.gateway.google_secret_manager_secret.credential"}, w.archive("first")...)
+	w.must(dir, apply...)
+	w.edit(dir+"/main.tf", "credentials = { local = {} }", "credentials = {}")
+	w.edit(dir+"/gateway.yaml", "{secret_manager: projects/acme-variants/secrets/local/versions/latest}", "{env: LOCAL}")
+	if out, err := w.terraform(dir, apply...); err == nil || !strings.Contains(unwrapped(out), "deletion_protection") {
+		t.Errorf("%v\n%s", err, out)
+	}
+	w.only("/secrets/local")
+}
+
 // unwrapped is a message of Terraform's without its lines' ends.
 func unwrapped(s string) string {
 	return strings.Join(strings.Fields(strings.ReplaceAll(s, "│", " ")), " ")
