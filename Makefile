@@ -11,7 +11,7 @@ demo: ## plays the whole story on this machine, and stays up
 test: ## unit tests and scenarios, with the race detector; needs only Go
 	go test -race -timeout 5m ./...
 
-e2e: ## the built function with Keycloak, SDKs and a provider mock; installs them under .cache/
+e2e: ## the built function with Keycloak, SDKs, a provider mock and Redis; installs them under .cache/
 	go test -tags e2e -count=1 -timeout 30m ./test/...
 
 test-terraform: ## terraform/ and cloudbuild.yaml with the genuine provider (built once under .cache/, 5 minutes) and a double of Google

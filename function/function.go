@@ -1,7 +1,7 @@
 // Package function puts the gateway's parts together. New makes a handler from a configuration;
 // Instance is the one of this process.
 //
-// walk.go is the way of a request, targets.go its choice of a target. own.go holds the endpoints
+// walk.go is the way of a request, targets.go its choice of a target, limits.go what it may use. own.go holds the endpoints
 // that the gateway answers itself, body.go what is held of requests' bodies, warm.go what a cold
 // start waits for, instance.go the life of the process.
 package function
@@ -16,6 +16,7 @@ import (
 	"llmgateway.dev/gateway/internal/audit"
 	"llmgateway.dev/gateway/internal/config"
 	"llmgateway.dev/gateway/internal/issuer"
+	"llmgateway.dev/gateway/internal/limit"
 	"llmgateway.dev/gateway/internal/policy"
 	"llmgateway.dev/gateway/internal/relay"
 	"llmgateway.dev/gateway/internal/secret"
@@ -29,6 +30,7 @@ type gateway struct {
 	issuers  *issuer.Issuers
 	policies *policy.Policies
 	tokens   *token.Cache
+	limits   *limit.Limits
 	relay    *relay.Relay
 	circuits circuits
 	bodies   *bodies
@@ -46,12 +48,18 @@ func Build(c *config.Config, records io.Writer) (http.Handler, error) {
 	if len(faults) > 0 {
 		return nil, faults.Sort()
 	}
+	tokens := token.New(c.Credentials, secret.New(c.SecretManager, log), log)
+	limits, err := newLimits(c, tokens)
+	if err != nil {
+		return nil, config.Faults{{File: c.File, Message: err.Error()}}
+	}
 	return &gateway{
 		config:   c,
 		log:      log,
 		issuers:  issuers,
 		policies: policies,
-		tokens:   token.New(c.Credentials, secret.New(c.SecretManager, log), log),
+		tokens:   tokens,
+		limits:   limits,
 		relay:    relay.New(c.Server),
 		circuits: newCircuits(c.Models, rest),
 		bodies:   newBodies(c.Server),
@@ -78,7 +86,8 @@ func read(c *config.Config, log *slog.Logger) (*policy.Policies, *issuer.Issuers
 	} else if err != nil {
 		faults = append(faults, config.Fault{File: c.File, Message: err.Error()})
 	}
-	return policies, issuers, faults
+	_, further := limit.Check(c)
+	return policies, issuers, append(faults, further...)
 }
 
 // Check finds the faults that Load would, and, where there are none, what may not be meant. It makes
@@ -89,5 +98,6 @@ func Check(file string) (warnings []string, err error) {
 	if faults = append(faults, further...).Sort(); len(faults) > 0 {
 		return nil, faults
 	}
-	return policies.Warnings(), nil
+	limits, _ := limit.Check(c)
+	return append(policies.Warnings(), limits...), nil
 }

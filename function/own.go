@@ -6,7 +6,9 @@ import (
 	"time"
 
 	"llmgateway.dev/gateway/internal/apierror"
+	"llmgateway.dev/gateway/internal/audit"
 	"llmgateway.dev/gateway/internal/bearer"
+	"llmgateway.dev/gateway/internal/limit"
 	"llmgateway.dev/gateway/internal/operation"
 )
 
@@ -67,6 +69,11 @@ func (x *exchange) whoami() error {
 		return unwantedBody()
 	}
 	x.record.Operation = "whoami"
+	models := x.policies.Models(x.who, time.Now())
+	limits, err := x.limits.Show(x.ctx, x.who, models)
+	if err != nil {
+		x.record.Limits = &audit.Limits{StoreError: err}
+	}
 	x.reply(struct {
 		Issuer   string            `json:"issuer"`
 		Subject  string            `json:"subject,omitempty"`
@@ -75,7 +82,8 @@ func (x *exchange) whoami() error {
 		Scopes   []string          `json:"scopes"`
 		Claims   map[string]string `json:"claims,omitempty"`
 		Models   []string          `json:"models"`
-	}{x.who.Issuer, x.who.Subject, x.who.ClientID, array(x.who.Groups), array(x.who.Scopes), x.who.Claims, array(x.policies.Models(x.who, time.Now()))})
+		Limits   []limit.Status    `json:"limits,omitempty"`
+	}{x.who.Issuer, x.who.Subject, x.who.ClientID, array(x.who.Groups), array(x.who.Scopes), x.who.Claims, array(models), limits})
 	return nil
 }
 

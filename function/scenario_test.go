@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -190,11 +191,15 @@ func (p *player) plain(text string) string {
 	text = strings.NewReplacer(replace...).Replace(text)
 	text = strings.ReplaceAll(text, "\r\n", "\n")
 	text = accessTokens.ReplaceAllString(text, "ACCESS-TOKEN")
+	text = soon.ReplaceAllString(text, "${1}SOON")
 	if text != "" && !strings.HasSuffix(text, "\n") {
 		text += "\n"
 	}
 	return text
 }
+
+// soon is how long a limit lasts, and what is left of it meanwhile, which differ with the time.
+var soon = regexp.MustCompile(`(?m)(^X-Ratelimit-Re(?:set|maining)-\w+: |^Anthropic-Ratelimit-\w+-Re(?:set|maining): |^Retry-After: |try again in |begins anew at )[0-9][0-9.hmsT:Z-]*`)
 
 // named keeps of a record the members that the golden names: all where it names none.
 func named(record, golden string) string {

@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"math"
 	"net/http"
 	"runtime"
 	"runtime/debug"
@@ -14,6 +13,7 @@ import (
 	"llmgateway.dev/gateway/internal/apierror"
 	"llmgateway.dev/gateway/internal/audit"
 	"llmgateway.dev/gateway/internal/bearer"
+	"llmgateway.dev/gateway/internal/limit"
 	"llmgateway.dev/gateway/internal/operation"
 	"llmgateway.dev/gateway/internal/policy"
 	"llmgateway.dev/gateway/internal/principal"
@@ -35,9 +35,15 @@ type exchange struct {
 	request  *operation.Request
 	release  func()
 	decision *policy.Decision
+	// reservation is what limits took for the request; nil until they were asked.
+	reservation *limit.Reservation
 	// targets are the routes that can serve the request, in order of preference; call is the attempt's.
 	targets []policy.Route
 	call    *upstream.Call
+	// outcome is what became of the answer; nil where there was none. unheard says that the last attempt
+	// may have made the upstream work, though no answer came.
+	outcome *relay.Outcome
+	unheard bool
 	// answered says that the answer's head is written, or that none is wanted any more.
 	answered bool
 }
@@ -50,6 +56,7 @@ func (x *exchange) walk() error {
 		x.read,         // operation: what is asked for?
 		x.decide,       // policy: may they?
 		x.address,      // upstream: where may it go?
+		x.reserve,      // limit: is there enough left?
 		x.sendAndRelay, // token, relay: with our credential, to one after the other, and the answer back
 	} {
 		if err := step(); err != nil || x.answered {
@@ -81,6 +88,7 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			x.fail(panicked(v))
 		}
 		x.release()
+		x.settle()
 		audit.Write(g.log, x.record, time.Now())
 	}()
 	if err := x.walk(); err != nil {
@@ -177,6 +185,9 @@ func (x *exchange) sendAndRelay() error {
 		return err
 	}
 	x.answered = true
+	if answer.StatusCode < http.StatusBadRequest {
+		x.reservation.Header(answer.Header, x.request.Dialect)
+	}
 	x.note(answer.Copy(x.ctx, x.w))
 	return nil
 }
@@ -185,7 +196,7 @@ func (x *exchange) sendAndRelay() error {
 // it is renewed once, and the client never sees it.
 func (x *exchange) ask(t policy.Route) (*relay.Answer, error) {
 	up := x.config.Upstreams[t.Upstream]
-	x.call = upstream.NewCall(up, t.Models, x.request)
+	x.call, x.unheard = upstream.NewCall(up, t.Models, x.request), false
 	x.record.Upstream, x.record.Provider, x.record.TargetModel, x.record.UpstreamToken = t.Upstream, string(up.Kind), modelOf(t), ""
 	var ours token.Token
 	if x.call.Credential != "" {
@@ -218,12 +229,14 @@ func (x *exchange) send(ours token.Token) (*relay.Answer, error) {
 		Present: func(h http.Header) {
 			x.call.Present(h, ours.Value, x.config.Credentials[x.call.Credential].APIKey != nil)
 		},
-		HidesUsage: x.call.HidesUsage,
-		ReadsUsage: x.request.Group == operation.Inference,
-		Effects:    x.request.Effects,
-		Dialect:    x.request.Dialect,
+		HidesUsage:   x.call.HidesUsage,
+		ReadsUsage:   x.request.Group == operation.Inference,
+		CountsOutput: x.reservation.Settles(),
+		Effects:      x.request.Effects,
+		Dialect:      x.request.Dialect,
 	})
 	x.noteAttempt(begin, answer, err)
+	x.unheard = err != nil && (x.ctx.Err() != nil || apierror.From(err).Kind == apierror.UpstreamTimeout) && !neverSent(err)
 	return answer, err
 }
 
@@ -285,11 +298,9 @@ func (x *exchange) note(o *relay.Outcome) {
 	x.record.FirstByte = o.FirstByte
 	x.record.ResponseModel = o.Model
 	x.record.UpstreamRequestID = o.UpstreamRequestID
+	x.outcome = o
 	if u := o.Usage; u != nil {
-		x.record.Usage = &audit.Usage{Input: u.Input, Cached: u.Cached, Output: u.Output, Reasoning: u.Reasoning, Partial: o.Err != nil, Cost: math.NaN()}
-		if p := x.config.Models[x.record.Model].Price; p != nil {
-			x.record.Usage.Cost = (float64(u.Input-u.Cached)*p.Input + float64(u.Cached)*p.Cached() + float64(u.Output)*p.Output) / 1e6
-		}
+		x.record.Usage = &audit.Usage{Input: u.Input, Cached: u.Cached, Output: u.Output, Reasoning: u.Reasoning, Partial: o.Err != nil}
 	}
 	if o.Err != nil {
 		x.noteError(apierror.From(o.Err), o.Err)
@@ -309,6 +320,9 @@ func (x *exchange) fail(err error) {
 	x.record.Status = e.Kind.Status
 	if errors.Is(err, context.Canceled) {
 		x.record.Status = statusClientClosedRequest
+	}
+	if e.Kind.Status == http.StatusTooManyRequests {
+		x.reservation.Header(x.w.Header(), x.request.Dialect)
 	}
 	bearer.Challenge(x.w.Header(), e, bearer.Resource(x.config.Server.URL, x.r)+bearer.MetadataPath)
 	x.record.BytesOut = apierror.Write(x.w, operation.Dialect(x.r), e)

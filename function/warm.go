@@ -38,6 +38,7 @@ func (w *warmth) start(g *gateway) <-chan struct{} {
 		var wg sync.WaitGroup
 		wg.Go(func() { g.issuers.Warm(ctx) })
 		wg.Go(func() { g.tokens.Warm(ctx) })
+		wg.Go(func() { g.limits.Warm(ctx) })
 		wg.Wait()
 	}(w.done)
 	return w.done

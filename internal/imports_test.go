@@ -67,6 +67,9 @@ var forbidden = []struct {
 	{"internal code does not reach up to what composes it", func(from pkg, to string) bool {
 		return from.isInternal() && strings.HasPrefix(to, module+"/function")
 	}},
+	{"what people make of the records is no part of serving", func(from pkg, to string) bool {
+		return to == ours+"usage" && from.ImportPath != command
+	}},
 	{"httputil.ReverseProxy rewrites on its own terms; package relay says every one", func(from pkg, to string) bool {
 		return to == "net/http/httputil"
 	}},

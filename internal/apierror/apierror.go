@@ -34,11 +34,14 @@ var (
 	RequestTimeout        = Kind{408, "request_timeout"}
 	TooLarge              = Kind{413, "request_too_large"}
 	UnsupportedMediaType  = Kind{415, "unsupported_media_type"}
+	RateLimitExceeded     = Kind{429, "rate_limit_exceeded"}
+	BudgetExceeded        = Kind{429, "budget_exceeded"}
 	Internal              = Kind{500, "internal_error"}
 	UpstreamError         = Kind{502, "upstream_error"}
 	IssuerUnavailable     = Kind{503, "issuer_unavailable"}
 	CredentialUnavailable = Kind{503, "credential_unavailable"}
 	Overloaded            = Kind{503, "overloaded"}
+	LimitsUnavailable     = Kind{503, "limits_unavailable"}
 	UpstreamTimeout       = Kind{504, "upstream_timeout"}
 )
 
@@ -106,6 +109,8 @@ func (e *Error) RetryUseless() bool {
 	switch e.Kind.Status {
 	case 400, 403, 404, 405, 413, 415:
 		return true
+	case 429: // a budget lasts longer than any client waits, and some requests fit into no limit
+		return e.Kind == BudgetExceeded || e.RetryAfter == 0
 	}
 	return false
 }

@@ -35,6 +35,8 @@ func Write(w http.ResponseWriter, d Dialect, err *Error) int64 {
 	h.Set("X-Gateway-Error", "true")
 	if err.RetryUseless() {
 		h.Set("X-Should-Retry", "false")
+	} else if err.Kind == RateLimitExceeded {
+		h.Set("X-Should-Retry", "true")
 	}
 	if err.RetryAfter > 0 {
 		h.Set("Retry-After", strconv.Itoa(int((err.RetryAfter+time.Second-1)/time.Second)))

@@ -14,7 +14,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"math"
 	"net"
 	"net/http"
 	"os"
@@ -79,8 +78,15 @@ type Record struct {
 
 	BytesIn, BytesOut int64
 	// FirstByte is when the first byte of the answer's body went to the client.
-	FirstByte         time.Time
-	Usage             *Usage
+	FirstByte time.Time
+	Usage     *Usage
+	// UsageUnknown says that a call was answered that should have told its usage, and told none, or one
+	// that can't be.
+	UsageUnknown bool
+	// Cost is nil where the model has no price, or nothing is known to have been used.
+	Cost *Cost
+	// Limits is nil where no limit applied.
+	Limits            *Limits
 	ResponseModel     string
 	UpstreamRequestID string
 	// Attempts are what was tried upstream, in order; the last one's answer is the client's.
@@ -106,14 +112,33 @@ type Attempt struct {
 // ClientLeft is the error code of a request whose client did not wait for the end of its answer.
 const ClientLeft = "client_closed_request"
 
-// Usage is in tokens; Cost is in USD, NaN where the model has no price.
+// Usage is in tokens.
 type Usage struct {
 	// Input includes Cached, Output includes Reasoning.
 	Input, Cached     int64
 	Output, Reasoning int64
 	// Partial says that the answer broke off, or the client left, before all was told.
 	Partial bool
-	Cost    float64
+}
+
+// Cost is in USD, at the model's configured price.
+type Cost struct {
+	USD float64
+	// Estimated says that the usage was not told, and is the gateway's own estimate.
+	Estimated bool
+}
+
+// Limits is what the configured limits made of the request.
+type Limits struct {
+	// Group is the first group, in the configuration's order, by which a limit applied.
+	Group string
+	// Refused is the limit that stopped the request, Kind what of it: requests_per_minute, usd_per_day …
+	Refused, Kind string
+	// Budget is the budget of which most is used after the request, Used the share: 1 is all of it.
+	Budget string
+	Used   float64
+	// StoreError is why the count could not be kept.
+	StoreError error
 }
 
 // Hash names a token in a record: enough to find a client's calls, not to use it.
@@ -180,8 +205,25 @@ func Write(log *slog.Logger, r *Record, end time.Time) {
 		if u.Partial {
 			attrs.add(slog.Bool("usage_partial", true))
 		}
-		if !math.IsNaN(u.Cost) {
-			attrs.add(slog.Float64("cost_usd", u.Cost))
+	}
+	if r.UsageUnknown {
+		attrs.add(slog.Bool("usage_unknown", true))
+	}
+	if c := r.Cost; c != nil {
+		attrs.add(slog.Float64("cost_usd", c.USD))
+		if c.Estimated {
+			attrs.add(slog.Bool("cost_estimated", true))
+		}
+	}
+	if l := r.Limits; l != nil {
+		attrs.text("charged_group", l.Group)
+		attrs.text("limit", l.Refused)
+		attrs.text("limit_kind", l.Kind)
+		if l.Budget != "" {
+			attrs.add(slog.String("budget_limit", l.Budget), slog.Float64("budget_used", l.Used))
+		}
+		if l.StoreError != nil {
+			attrs.text("limit_store_error", bounded(l.StoreError.Error()))
 		}
 	}
 	if !r.FirstByte.IsZero() {

@@ -10,12 +10,16 @@ package config
 import (
 	"fmt"
 	"time"
+
+	"go.yaml.in/yaml/v3"
 )
 
 // Config is what the gateway is told: who may call, what they may do, and where calls go.
 type Config struct {
 	// File is the path the document was read from.
 	File string `yaml:"-"`
+	// at is where each path stands, for the faults that others find.
+	at map[string]*yaml.Node `yaml:"-"`
 
 	// Issuers are the identity providers whose clients may call.
 	Issuers []Issuer `yaml:"issuers"`
@@ -30,6 +34,11 @@ type Config struct {
 	// DefaultUpstream names one upstream, or lists some, where calls that name no model go (files,
 	// jobs): the first on which the decision allows it.
 	DefaultUpstream Names `yaml:"default_upstream"`
+	// Limits bound what clients may use. All that match a request apply.
+	Limits []Limit `yaml:"limits"`
+	// LimitStore is where limits count: memory, the address of a Redis that all instances share, or a
+	// mapping that says more.
+	LimitStore LimitStore `yaml:"limit_store"`
 	// Server bounds what requests may take.
 	Server Server `yaml:"server"`
 	// SecretManager is how secrets are fetched.
@@ -214,6 +223,9 @@ type Model struct {
 	Targets []Target `yaml:"targets"`
 	// Price is what the model costs.
 	Price *Price `yaml:"price"`
+	// OutputEstimate is how many tokens limits reserve for an answer to which the client set no bound;
+	// at most 10 million.
+	OutputEstimate int64 `yaml:"output_estimate"`
 }
 
 // Target is one place a model is served, under the name it has there. It is comparable.
@@ -224,7 +236,7 @@ type Target struct {
 	Model string `yaml:"model"`
 }
 
-// Price is in USD per million tokens.
+// Price is in USD per million tokens; at most 10,000.
 type Price struct {
 	// Input is the price of what is sent.
 	Input float64 `yaml:"input"`
@@ -241,6 +253,94 @@ func (p Price) Cached() float64 {
 		return *p.CachedInput
 	}
 	return p.Input
+}
+
+// Limit bounds what the requests that it matches may use. It matches where each of its lists that is
+// given holds something of the request.
+type Limit struct {
+	// Name is what clients and operators are told of; without it, the limit's place: limits[0]. Counts
+	// are kept under it, and, where there is none, under the lists.
+	Name string `yaml:"name"`
+	// Groups: the client is in one of them.
+	Groups []string `yaml:"groups"`
+	// Clients: it is one of them, as audit records name it: ISSUER#CLIENT_ID.
+	Clients []string `yaml:"clients"`
+	// Issuers: its token is one of theirs.
+	Issuers []string `yaml:"issuers"`
+	// Models: the request names one of them; "*" is any. Requests that name none match where this isn't
+	// given.
+	Models []string `yaml:"models"`
+	// Operations: it asks for one of them, or for one of a group of them, such as inference.
+	Operations []string `yaml:"operations"`
+	// Per says what shares one count: each client has its own, or each of Groups, or each model.
+	Per Per `yaml:"per"`
+	// RequestsPerMinute bounds requests: as many at once, and as many again each minute; at most 1 million.
+	RequestsPerMinute int64 `yaml:"requests_per_minute"`
+	// TokensPerMinute bounds tokens, in and out, in the same way; at most 100 million.
+	TokensPerMinute int64 `yaml:"tokens_per_minute"`
+	// ConcurrentRequests bounds the requests that are being answered; at most 100,000.
+	ConcurrentRequests int64 `yaml:"concurrent_requests"`
+	// USDPerDay bounds what is spent in a calendar day, at the models' prices; at most 1 million.
+	USDPerDay float64 `yaml:"usd_per_day"`
+	// USDPerMonth bounds what is spent in a calendar month; at most 1 million.
+	USDPerMonth float64 `yaml:"usd_per_month"`
+	// TimeZone is where days and months begin: an IANA name such as Europe/Amsterdam.
+	TimeZone string `yaml:"time_zone"`
+	// OnStoreFailure says what becomes of requests while the store can't be asked: allow or deny. Without
+	// it, budgets deny and the others allow.
+	OnStoreFailure OnStoreFailure `yaml:"on_store_failure"`
+	// AcceptReset accepts a budget in memory, which begins anew with each instance.
+	AcceptReset bool `yaml:"accept_reset"`
+}
+
+// Per is what shares one count of a limit.
+type Per string
+
+const (
+	// PerClient counts for each client.
+	PerClient Per = "client"
+	// PerGroup counts for each of the limit's groups, and a client of several for all of them.
+	PerGroup Per = "group"
+	// PerModel counts for each model.
+	PerModel Per = "model"
+)
+
+// OnStoreFailure says what becomes of requests while the store of limits can't be asked.
+type OnStoreFailure string
+
+const (
+	// Allow lets requests through, uncounted.
+	Allow OnStoreFailure = "allow"
+	// Deny refuses them.
+	Deny OnStoreFailure = "deny"
+)
+
+// LimitStore is where limits count. Memory is that of one instance: each counts for itself, and
+// forgets when it ends. A Redis (7 or later, or Valkey) is shared by all.
+type LimitStore struct {
+	// URL is memory, or redis://HOST:PORT, or rediss:// for TLS; a user's name may stand before the
+	// host, and the number of a database be its path.
+	URL string `yaml:"url"`
+	// URLEnv is the environment variable that has the URL, where Terraform makes the store.
+	URLEnv string `yaml:"url_env"`
+	// Credential is what AUTH presents: an api_key's key, or the access token of another.
+	Credential string `yaml:"credential"`
+	// CA is who signed the server's certificate, where the machine doesn't know them.
+	CA *Certificates `yaml:"ca"`
+}
+
+// Memory is the URL of the store in an instance's own memory.
+const Memory = "memory"
+
+// InMemory reports whether each instance counts for itself.
+func (s LimitStore) InMemory() bool { return s.URL == Memory }
+
+// Certificates is where certificates are read, in PEM: exactly one of its fields. They are no secret.
+type Certificates struct {
+	// File is a path, relative to the folder of the configuration.
+	File string `yaml:"file"`
+	// Env is an environment variable's name.
+	Env string `yaml:"env"`
 }
 
 // Server bounds what one request, and all requests of an instance together, may take.

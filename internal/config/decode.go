@@ -99,6 +99,13 @@ func (d *decoder) decode(n *yaml.Node, path string, v reflect.Value) {
 		if n.Kind == yaml.ScalarNode {
 			n = &yaml.Node{Kind: yaml.SequenceNode, Line: n.Line, Column: n.Column, Content: []*yaml.Node{n}}
 		}
+	case LimitStore:
+		if n.Kind == yaml.ScalarNode {
+			if s, ok := d.scalar(n, path, "memory, the address of a Redis, or a mapping", "!!str"); ok {
+				v.Set(reflect.ValueOf(LimitStore{URL: s}))
+			}
+			return
+		}
 	}
 	switch v.Kind() {
 	case reflect.Pointer:
@@ -135,6 +142,16 @@ func (d *decoder) decode(n *yaml.Node, path string, v reflect.Value) {
 	case reflect.Bool:
 		if s, ok := d.scalar(n, path, "true or false", "!!bool"); ok {
 			v.SetBool(strings.EqualFold(s, "true"))
+		}
+	case reflect.Int64:
+		if s, ok := d.scalar(n, path, "a whole number", "!!int"); ok {
+			i, err := strconv.ParseInt(s, 10, 64)
+			if err != nil {
+				d.fault(n, path, "%q is not a whole number that is written plainly", s)
+			} else if i == 0 {
+				d.fault(n, path, "is zero; remove it, or write a policy that forbids")
+			}
+			v.SetInt(i)
 		}
 	case reflect.Float64:
 		if s, ok := d.scalar(n, path, "a number", "!!int", "!!float"); ok {

@@ -15,13 +15,21 @@ var (
 	ServiceAccount = serviceAccount.String()
 	Project        = project.String()
 	Location       = location.String()
+	Pers           = pers
+	StoreFailures  = storeFailures
+	LimitName      = limitName.String()
+	LimitStoreForm = limitStoreForm.String()
 )
 
-const MaxFaults = maxFaults
+const (
+	MaxFaults = maxFaults
+	MaxLimits = maxLimits
+	MaxShared = maxShared
+)
 
-// Defaults is a configuration of one issuer, with nothing given.
+// Defaults is a configuration of one issuer and one limit, with nothing given.
 func Defaults() Config {
-	c := Config{Issuers: make([]Issuer, 1)}
+	c := Config{Issuers: make([]Issuer, 1), Limits: make([]Limit, 1)}
 	c.setDefaults()
 	return c
 }

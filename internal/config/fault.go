@@ -32,6 +32,19 @@ func (f Fault) String() string {
 	return b.String()
 }
 
+// Fault is one that another package finds, at a path of the document or the nearest thing around it.
+func (c *Config) Fault(path, format string, args ...any) Fault {
+	f := Fault{File: c.File, Path: path, Message: fmt.Sprintf(format, args...)}
+	for p := path; ; p = p[:max(0, strings.LastIndexAny(p, ".["))] {
+		if n := c.at[p]; n != nil {
+			f.Line, f.Column = n.Line, n.Column
+		}
+		if f.Line > 0 || p == "" {
+			return f
+		}
+	}
+}
+
 // Faults is everything wrong, as one error.
 type Faults []Fault
 

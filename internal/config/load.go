@@ -57,6 +57,7 @@ func Parse(file string, data []byte) (*Config, Faults) {
 		d.faults = append(d.faults, syntaxFault(file, err))
 	}
 	root := doc.Content[0]
+	c.at = d.at
 	d.decode(root, "", reflect.ValueOf(c).Elem())
 	if root.Kind != yaml.MappingNode {
 		if len(d.faults) == 0 {
@@ -117,6 +118,17 @@ func (c *Config) setDefaults() {
 		setDefault(&is.ClockSkew, 30*time.Second)
 	}
 	setDefault(&c.Policies.Mode, Enforce)
+	for name, m := range c.Models {
+		setDefault(&m.OutputEstimate, 1024)
+		c.Models[name] = m
+	}
+	for i := range c.Limits {
+		setDefault(&c.Limits[i].Per, PerClient)
+		setDefault(&c.Limits[i].TimeZone, "UTC")
+	}
+	if c.LimitStore.URLEnv == "" {
+		setDefault(&c.LimitStore.URL, Memory)
+	}
 	setDefault(&c.Server.MaxBody, 32<<20)
 	setDefault(&c.Server.MaxBuffered, 192<<20)
 	setDefault(&c.Server.RequestTimeout, 55*time.Minute)
@@ -140,6 +152,9 @@ func (c *Config) resolvePaths() {
 	}
 	for i := range c.Issuers {
 		resolve(&c.Issuers[i].JWKS.File)
+	}
+	if c.LimitStore.CA != nil {
+		resolve(&c.LimitStore.CA.File)
 	}
 	for i := range c.Policies.Files {
 		resolve(&c.Policies.Files[i])

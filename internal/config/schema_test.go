@@ -44,9 +44,13 @@ type schema struct {
 	Pattern              string             `json:"pattern,omitempty"`
 	MinLength            int                `json:"minLength,omitempty"`
 	Minimum              any                `json:"minimum,omitempty"`
+	ExclusiveMinimum     any                `json:"exclusiveMinimum,omitempty"`
+	Maximum              any                `json:"maximum,omitempty"`
+	Const                any                `json:"const,omitempty"`
 	Default              any                `json:"default,omitempty"`
 	Items                *schema            `json:"items,omitempty"`
 	MinItems             int                `json:"minItems,omitempty"`
+	MaxItems             int                `json:"maxItems,omitempty"`
 	UniqueItems          bool               `json:"uniqueItems,omitempty"`
 	Properties           properties         `json:"properties,omitempty"`
 	Required             []string           `json:"required,omitempty"`
@@ -92,8 +96,11 @@ func encode(v any, indent string) []byte {
 }
 
 var (
-	something = &schema{MinLength: 1}
-	scopes    = schema{MinItems: 1, Items: &schema{Pattern: config.Scope}}
+	something  = &schema{MinLength: 1}
+	somethings = schema{MinItems: 1, Items: something}
+	price      = schema{Minimum: 0, Maximum: 10_000}
+	budget     = schema{ExclusiveMinimum: 0, Maximum: 1_000_000}
+	scopes     = schema{MinItems: 1, Items: &schema{Pattern: config.Scope}}
 )
 
 // rules are what validation wants beyond types, by Go type and field.
@@ -154,19 +161,49 @@ var rules = map[string]schema{
 			Then: &schema{Required: []string{"project", "location", "credential"}},
 		},
 	}},
-	"Upstream.BaseURL":       {Pattern: config.WebURL},
-	"Upstream.Credential":    *something,
-	"Upstream.Project":       {Pattern: config.Project},
-	"Upstream.Location":      {Pattern: config.Location},
-	"Upstream.Usage":         {Default: config.Upstream{}.AsksUsage()},
-	"Model":                  {Required: []string{"targets"}},
-	"Model.Targets":          {MinItems: 1, UniqueItems: true},
-	"Target":                 {Required: []string{"upstream", "model"}},
-	"Target.Upstream":        *something,
-	"Target.Model":           *something,
-	"Price.Input":            {Minimum: 0},
-	"Price.CachedInput":      {Minimum: 0},
-	"Price.Output":           {Minimum: 0},
+	"Upstream.BaseURL":     {Pattern: config.WebURL},
+	"Upstream.Credential":  *something,
+	"Upstream.Project":     {Pattern: config.Project},
+	"Upstream.Location":    {Pattern: config.Location},
+	"Upstream.Usage":       {Default: config.Upstream{}.AsksUsage()},
+	"Model":                {Required: []string{"targets"}},
+	"Model.Targets":        {MinItems: 1, UniqueItems: true},
+	"Target":               {Required: []string{"upstream", "model"}},
+	"Target.Upstream":      *something,
+	"Target.Model":         *something,
+	"Model.OutputEstimate": {Minimum: 1, Maximum: 10_000_000, Default: 1024},
+	"Price.Input":          price,
+	"Price.CachedInput":    price,
+	"Price.Output":         price,
+	"Config.Limits":        {MaxItems: config.MaxLimits},
+	"Limit": {AnyOf: []schema{
+		{Required: []string{"requests_per_minute"}}, {Required: []string{"tokens_per_minute"}}, {Required: []string{"concurrent_requests"}},
+		{Required: []string{"usd_per_day"}}, {Required: []string{"usd_per_month"}},
+	}, AllOf: []schema{{
+		If:   &schema{Properties: properties{{"per", &schema{Const: config.PerGroup}}}, Required: []string{"per"}},
+		Then: &schema{Properties: properties{{"groups", &schema{MaxItems: config.MaxShared}}}, Required: []string{"groups"}},
+	}}},
+	"Limit.Name":               {Pattern: config.LimitName},
+	"Limit.Groups":             somethings,
+	"Limit.Clients":            {MinItems: 1, Items: &schema{Pattern: "^.+#."}},
+	"Limit.Issuers":            somethings,
+	"Limit.Models":             somethings,
+	"Limit.Operations":         somethings,
+	"Limit.RequestsPerMinute":  {Minimum: 1, Maximum: 1_000_000},
+	"Limit.TokensPerMinute":    {Minimum: 1, Maximum: 100_000_000},
+	"Limit.ConcurrentRequests": {Minimum: 1, Maximum: 100_000},
+	"Limit.USDPerDay":          budget,
+	"Limit.USDPerMonth":        budget,
+	"LimitStore": {OneOf: []schema{{Required: []string{"url"}}, {Required: []string{"url_env"}}}, AllOf: []schema{{
+		If:   &schema{Properties: properties{{"url", &schema{Const: config.Memory}}}, Required: []string{"url"}},
+		Then: &schema{MaxProperties: 1},
+	}}},
+	"LimitStore.URL":         {Pattern: config.LimitStoreForm},
+	"LimitStore.URLEnv":      {Pattern: config.Variable},
+	"LimitStore.Credential":  *something,
+	"Certificates":           {MinProperties: 1, MaxProperties: 1},
+	"Certificates.File":      *something,
+	"Certificates.Env":       {Pattern: config.Variable},
 	"Server.URL":             {Pattern: "^$|" + config.WebURL},
 	"SecretManager.Endpoint": {Pattern: "^$|" + config.WebURL},
 }
@@ -222,6 +259,16 @@ func (g *generator) of(v reflect.Value) *schema {
 	case config.Names:
 		name := schema{Type: "string", MinLength: 1}
 		return &schema{OneOf: []schema{name, {Type: "array", Items: &name, UniqueItems: true}}}
+	case config.LimitStore:
+		name := v.Type().Name()
+		if g.defs[name] == nil {
+			g.defs[name] = g.structure(reflect.Zero(v.Type()))
+		}
+		return &schema{OneOf: []schema{{Type: "string", Pattern: config.LimitStoreForm}, {Ref: "#/$defs/" + name}}}
+	case config.Per:
+		return &schema{Type: "string", Enum: config.Pers}
+	case config.OnStoreFailure:
+		return &schema{Type: "string", Enum: config.StoreFailures}
 	case config.ClaimPath:
 		return &schema{Type: "string", Description: g.docs["ClaimPath"], Pattern: config.ClaimPathForm}
 	case config.Kind:
@@ -240,6 +287,8 @@ func (g *generator) of(v reflect.Value) *schema {
 		return &schema{Type: "string"}
 	case reflect.Bool:
 		return &schema{Type: "boolean"}
+	case reflect.Int64:
+		return &schema{Type: "integer"}
 	case reflect.Float64:
 		return &schema{Type: "number"}
 	case reflect.Pointer:
@@ -273,7 +322,7 @@ func (g *generator) structure(v reflect.Value) *schema {
 		if rest, found := strings.CutPrefix(p.Description, f.Name); found {
 			p.Description = key + rest
 		}
-		if !v.Field(i).IsZero() && p.Ref == "" && f.Type != reflect.TypeFor[[]config.Issuer]() {
+		if !v.Field(i).IsZero() && p.Ref == "" && f.Type != reflect.TypeFor[[]config.Issuer]() && f.Type != reflect.TypeFor[[]config.Limit]() {
 			p.Default = written(v.Field(i).Interface())
 		}
 		merge(p, rules[id])
@@ -292,6 +341,8 @@ func written(v any) any {
 		return strings.TrimSuffix(strings.TrimSuffix(v.String(), "0s"), "0m")
 	case config.Bytes:
 		return v.String()
+	case config.LimitStore:
+		return v.URL
 	}
 	return v
 }
@@ -503,6 +554,22 @@ func TestSchemaRefusesWhatLoadRefuses(t *testing.T) {
 		{"model that is a number", "model: gpt-4-turbo-2024-04-09", "model: 4"},
 		{"negative price", "input: 10", "input: -10"},
 		{"negative price of what is cached", "cached_input: 5", "cached_input: -5"},
+		{"limit of nothing", "requests_per_minute: 600", "requests_per_minute: 0"},
+		{"limit below zero", "tokens_per_minute: 200000", "tokens_per_minute: -1"},
+		{"absurd limit", "concurrent_requests: 50", "concurrent_requests: 1000000000"},
+		{"half a request", "requests_per_minute: 600", "requests_per_minute: 0.5"},
+		{"budget below zero", "usd_per_day: 50", "usd_per_day: -50"},
+		{"absurd budget", "usd_per_month: 1000", "usd_per_month: 1e9"},
+		{"counting for nobody", "per: client", "per: user"},
+		{"a group's count without groups", "  - name: everybody\n", "  - name: everybody\n    per: group\n"},
+		{"limit that bounds nothing", "  - name: everybody\n    requests_per_minute: 6000\n", "  - name: everybody\n"},
+		{"client without an issuer", "my-realm#data-pipeline", "my-realm"},
+		{"list of no models", "models: [\"*\"]", "models: []"},
+		{"name with a space", "name: everybody", "name: every body"},
+		{"unknown fallback", "on_store_failure: deny", "on_store_failure: ask"},
+		{"store that is no Redis", "url: redis://10.0.0.3:6379 #", "url: memcached://10.0.0.3 #"},
+		{"certificates in two places", "ca: {file: redis.pem}", "ca: {file: redis.pem, env: CA}"},
+		{"estimate of nothing", "output_estimate: 1024", "output_estimate: 0"},
 		{"default upstream twice", "default_upstream: openai", "default_upstream: [openai, openai]"},
 		{"default upstream that is a mapping", "default_upstream: openai", "default_upstream: {a: b}"},
 	} {
@@ -522,7 +589,7 @@ func TestSchemaRefusesWhatLoadRefuses(t *testing.T) {
 
 // beyond are the faults that no schema finds: they compare what stands in two places, or are about
 // a quantity that is written with a unit.
-var beyond = regexp.MustCompile(`is called|has this name|is plain http|is configured twice|as it is at issuers|is not between|is less than max_body|is zero`)
+var beyond = regexp.MustCompile(`is called|has this name|is plain http|is configured twice|as it is at issuers|is not between|is less than max_body|is zero|has no price|is the name of another|matches exactly|is a budget in memory|has a path that|is not a time zone`)
 
 // The whole example is changed in one place in every way there is, and both must say the same.
 func TestSchemaAndLoadAgree(t *testing.T) {

@@ -96,6 +96,8 @@ func (v *validator) validate() {
 		}
 		listed[name] = true
 	}
+	v.limits()
+	v.limitStore()
 	v.server()
 }
 
@@ -367,6 +369,10 @@ func (v *validator) models() {
 		if m.Price != nil && (m.Price.Input < 0 || m.Price.Cached() < 0 || m.Price.Output < 0) {
 			v.report(path+".price", "is below zero; give USD per million tokens")
 		}
+		if m.Price != nil && max(m.Price.Input, m.Price.Cached(), m.Price.Output) > 10_000 {
+			v.report(path+".price", "is over 10000; give USD per million tokens")
+		}
+		v.atMost(path+".output_estimate", m.OutputEstimate, 10_000_000)
 	}
 }
 

@@ -97,7 +97,7 @@ func (p *parser) line(line []byte, base int) (Line, error) {
 		return Line{}, err
 	}
 	ask, err := p.ask(op)
-	return Line{Operation: op, Ask: ask}, err
+	return Line{Operation: op, Ask: ask, InputTokens: inputTokens(line[call.start-base : call.end-base])}, err
 }
 
 // lineOperation is the row of a line's url: an inference operation with a JSON body.

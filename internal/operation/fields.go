@@ -24,6 +24,8 @@ const (
 	modelResource // models/NAME
 	streamFlag
 	maxOutputTokens
+	choices
+	background
 	includeUsage
 	undecidable
 	// purpose says what a file is for: one for a batch is read.
@@ -98,14 +100,17 @@ var (
 	completionFields = fields(inference, map[string]role{
 		"stream_options/include_usage": includeUsage,
 		"max_tokens":                   maxOutputTokens,
+		"n":                            choices,
+		"best_of":                      choices,
 	})
 	chatFields = fields(inference, map[string]role{
 		"stream_options/include_usage": includeUsage,
 		"max_tokens":                   maxOutputTokens,
 		"max_completion_tokens":        maxOutputTokens,
+		"n":                            choices,
 	})
 	// A stream's last event tells the usage unasked.
-	responseFields = fields(inference, map[string]role{"max_output_tokens": maxOutputTokens})
+	responseFields = fields(inference, map[string]role{"max_output_tokens": maxOutputTokens, "background": background})
 
 	// docs.anthropic.com/en/api/messages; the version is a header's.
 	messageFields = fields(inference, map[string]role{"max_tokens": maxOutputTokens, "anthropic_version": undecidable})
@@ -118,6 +123,7 @@ var (
 		"requests/*/model":                 modelResource,
 		"generateContentRequest/model":     modelResource,
 		"generationConfig/maxOutputTokens": maxOutputTokens,
+		"generationConfig/candidateCount":  choices,
 		"parameters/maxOutputTokens":       maxOutputTokens,
 
 		"generationConfig/routingConfig":                              undecidable,

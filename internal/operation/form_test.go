@@ -188,7 +188,7 @@ func TestEachLineOfABatchFileIsACallOfItsOwn(t *testing.T) {
 		t.Fatalf("%+v", req.Lines)
 	}
 	l := req.Lines[0]
-	if l.Name != "chat.completions.create" || l.Models[0].Name != "a" || *l.MaxOutputTokens != 5 || l.Number != 1 {
+	if l.Name != "chat.completions.create" || l.Models[0].Name != "a" || *l.MaxOutputTokens != 5 || l.Number != 1 || l.InputTokens != 11 {
 		t.Errorf("line 1: %+v", l)
 	}
 	if l = req.Lines[1]; l.Name != "embeddings.create" || l.Models[0].Name != "b" || l.Number != 3 {

@@ -18,6 +18,8 @@ import (
 const (
 	maxFurther   = 32
 	maxResources = 100
+	// maxChoices is OpenAI's own bound of n (platform.openai.com/docs/api-reference/chat/create).
+	maxChoices = 128
 )
 
 // parser reads one JSON object, in one walk, for what the gateway acts on.
@@ -34,6 +36,8 @@ type parser struct {
 	further         []ModelRef
 	stream          bool
 	maxOutputTokens *int64
+	choices         int64
+	background      bool
 	// usageAsked is stream_options.include_usage; usage is the splice that would set it.
 	usageAsked bool
 	usage      splice
@@ -69,7 +73,7 @@ func (p *parser) parse(text []byte, base int, fields *Fields) error {
 
 // ask is what the object asks of the operation.
 func (p *parser) ask(op *Operation) (Ask, error) {
-	ask := Ask{Stream: p.stream, MaxOutputTokens: p.maxOutputTokens}
+	ask := Ask{Stream: p.stream, MaxOutputTokens: p.maxOutputTokens, Choices: max(p.choices, 1), Background: p.background}
 	switch {
 	case op.modelInPath():
 		ask.Models = p.further
@@ -225,6 +229,8 @@ func (p *parser) leaf(r role, path string, kind jsontext.Kind) error {
 		p.further = append(p.further, ref)
 	case streamFlag:
 		p.stream, err = boolean(kind, path)
+	case background:
+		p.background, err = boolean(kind, path)
 	case includeUsage:
 		p.usageAsked, err = boolean(kind, path)
 		p.usage = splice{start, end, "true"}
@@ -240,6 +246,15 @@ func (p *parser) leaf(r role, path string, kind jsontext.Kind) error {
 			return apierror.New(apierror.InvalidRequest, "the most output tokens are given twice; keep max_completion_tokens").At(path)
 		}
 		p.maxOutputTokens = &n
+	case choices:
+		if kind == 'n' {
+			return nil
+		}
+		n, err := strconv.ParseInt(string(v), 10, 64)
+		if kind != '0' || err != nil || n < 1 || n > maxChoices {
+			return wrongType(path, "a whole number from 1 to "+strconv.Itoa(maxChoices))
+		}
+		p.choices = max(p.choices, n) // of best_of answers, n come back
 	case purpose:
 		p.purpose, err = unquote(v, path)
 	case lineURL:

@@ -32,6 +32,10 @@ type Ask struct {
 	Stream bool
 	// MaxOutputTokens is the bound the client set, or nil.
 	MaxOutputTokens *int64
+	// Choices is how many answers are to be made, each within that bound; at least 1 where a body was read.
+	Choices int64
+	// Background says that the answer is made whether or not anybody waits for it, and fetched later.
+	Background bool
 }
 
 // Line is one call of a batch file.
@@ -40,6 +44,8 @@ type Line struct {
 	Ask
 	// Number begins at 1.
 	Number int
+	// InputTokens is an estimate of what its body comes to.
+	InputTokens int64
 }
 
 // ModelRef is a model's name and where in the body it stands.

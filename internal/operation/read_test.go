@@ -78,6 +78,10 @@ func TestAmbiguousBodiesAreRefused(t *testing.T) {
 		"max_tokens exponential":   `{"model":"a","max_tokens":1e3}`,
 		"max_tokens negative":      `{"model":"a","max_tokens":-1}`,
 		"max_tokens huge":          `{"model":"a","max_tokens":99999999999999999999}`,
+		"n a string":               `{"model":"a","n":"2"}`,
+		"n exponential":            `{"model":"a","n":1e2}`,
+		"n of nothing":             `{"model":"a","n":0}`,
+		"n beyond number":          `{"model":"a","n":129}`,
 		"two bounds of output":     `{"model":"a","max_tokens":1,"max_completion_tokens":2}`,
 		"models a string":          `{"model":"a","models":"b"}`,
 		"models of numbers":        `{"model":"a","models":[1]}`,
@@ -115,8 +119,8 @@ func TestBodyBytesAreKeptButForTheSplices(t *testing.T) {
 		usage      bool
 		want       string
 	}{
-		{"nothing to do", "{ \"model\" :\t\"a\", \"n\": 1.0e0 }", nil, true, "{ \"model\" :\t\"a\", \"n\": 1.0e0 }"},
-		{"the model's name, white space and number forms kept", "{\"n\":1.00, \"model\" : \"a\",\n\"x\":\"\\u0041\"}", map[string]string{"a": "b/c"}, true, "{\"n\":1.00, \"model\" : \"b/c\",\n\"x\":\"\\u0041\"}"},
+		{"nothing to do", "{ \"model\" :\t\"a\", \"top_p\": 1.0e0 }", nil, true, "{ \"model\" :\t\"a\", \"top_p\": 1.0e0 }"},
+		{"the model's name, white space and number forms kept", "{\"top_p\":1.00, \"model\" : \"a\",\n\"x\":\"\\u0041\"}", map[string]string{"a": "b/c"}, true, "{\"top_p\":1.00, \"model\" : \"b/c\",\n\"x\":\"\\u0041\"}"},
 		{"an escaped name", `{"mod\u0065l":"\u0061"}`, map[string]string{"a": "b"}, true, `{"mod\u0065l":"b"}`},
 		{"a name that needs escapes", `{"model":"a"}`, map[string]string{"a": "q\"\\"}, true, `{"model":"q\"\\"}`},
 		{"usage is asked for", `{"model":"a","stream":true}`, nil, true, `{"stream_options":{"include_usage":true},"model":"a","stream":true}`},
@@ -181,6 +185,61 @@ func TestFieldsAreRead(t *testing.T) {
 	req, err = operation.Read(route(t, "POST", "/v1/fine_tuning/jobs"), []byte(`{"model":"m","method":{"type":"reinforcement","reinforcement":{"grader":{"graders":{"a":{"model":"judge"},"b":{"name":1}}}}}}`))
 	if err != nil || len(req.Models) != 2 || req.Models[1].Name != "judge" {
 		t.Errorf("a grader's model is not decided on: %+v %v", req, err)
+	}
+}
+
+func TestHowManyAnswersAreMadeIsRead(t *testing.T) {
+	for _, tt := range []struct {
+		target, body string
+		want         int64
+	}{
+		{chat, `{"model":"m"}`, 1},
+		{chat, `{"model":"m","n":null}`, 1},
+		{chat, `{"model":"m","n":5}`, 5},
+		{"/v1/completions", `{"model":"m","n":2,"best_of":7}`, 7},
+		{"/v1beta/models/m:generateContent", `{"generationConfig":{"candidateCount":3}}`, 3},
+		{"/v1beta/models/m:generateContent", `{"generation_config":{"candidate_count":4}}`, 4},
+	} {
+		req, err := operation.Read(route(t, "POST", tt.target), []byte(tt.body))
+		if err != nil || req.Choices != tt.want {
+			t.Errorf("%s %s: %+v %v", tt.target, tt.body, req, err)
+		}
+	}
+}
+
+func TestABackgroundIsABoolean(t *testing.T) {
+	for body, want := range map[string]bool{`{"model":"m"}`: false, `{"model":"m","background":true}`: true, `{"model":"m","background":null}`: false} {
+		req, err := operation.Read(route(t, "POST", "/v1/responses"), []byte(body))
+		if err != nil || req.Background != want {
+			t.Errorf("%s: %+v %v", body, req, err)
+		}
+	}
+	for _, body := range []string{`{"model":"m","background":"true"}`, `{"model":"m","background":1}`, `{"model":"m","Background":true}`} {
+		if _, err := operation.Read(route(t, "POST", "/v1/responses"), []byte(body)); kind(err) != apierror.InvalidRequest {
+			t.Errorf("%s: %v", body, err)
+		}
+	}
+}
+
+func TestInputIsEstimatedFromItsText(t *testing.T) {
+	words := strings.Repeat("words and more words, ", 400) // 8,800 bytes
+	image := strings.Repeat("iVBORw0KGgo", 100_000)
+	for _, tt := range []struct {
+		name, body  string
+		least, most int64
+	}{
+		{"a line", `{"model":"m","messages":[{"role":"user","content":"hello"}]}`, 10, 20},
+		{"text", `{"model":"m","messages":[{"role":"user","content":"` + words + `"}]}`, 2200, 2300},
+		{"two images", `{"model":"m","messages":[{"content":[{"url":"data:image/png;base64,` + image + `"},{"url":"data:image/png;base64,` + image + `"}]}]}`, 2048, 2100},
+		{"a word that is no image", `{"model":"m","x":"` + strings.Repeat("a", 400) + `"}`, 100, 120},
+	} {
+		req, err := operation.Read(route(t, "POST", chat), []byte(tt.body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := req.InputTokens(); got < tt.least || got > tt.most {
+			t.Errorf("%s: %d tokens", tt.name, got)
+		}
 	}
 }
 

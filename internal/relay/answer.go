@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"llmgateway.dev/gateway/internal/apierror"
+	"llmgateway.dev/gateway/internal/operation"
 )
 
 // Outcome is what became of an answer, for the audit record.
@@ -24,13 +25,17 @@ type Outcome struct {
 	FirstByte time.Time
 	// Model is the model that the upstream says answered.
 	Model string
-	// Usage is nil where the answer told none.
+	// Usage is nil where the answer told none, or one that can't be.
 	Usage *Usage
+	// OutputTokens is an estimate of what was passed on, where it is text; for answers that tell no usage.
+	OutputTokens int64
 	// UpstreamRequestID is the upstream's own id of the call.
 	UpstreamRequestID string
 	// Err is why the answer broke off, or nil: context.Canceled where the client left, else an
 	// *apierror.Error.
 	Err error
+
+	absurd bool
 }
 
 // buffers are shared by all answers.
@@ -69,6 +74,8 @@ func (a *Answer) Copy(ctx context.Context, w http.ResponseWriter) *Outcome {
 		err = a.copyEvents(out, r)
 	case media == "application/json" && readable && a.StatusCode < 300 && a.call.ReadsUsage:
 		// The reader of usage pulls the answer through; what it leaves is copied plainly.
+		out.counts = a.call.CountsOutput
+		defer func() { o.OutputTokens = out.estimate.Tokens() }()
 		cut := readSummary(io.TeeReader(r, out), o)
 		if err = out.err; err == nil {
 			_, err = io.Copy(out, r)
@@ -92,6 +99,8 @@ func (a *Answer) copyEvents(out *writer, r *bufio.Reader) error {
 		return clientLeft{err}
 	}
 	stream := events{r: r}
+	var output texts
+	defer func() { out.o.OutputTokens = output.tokens() }()
 	finished := false
 	for {
 		event, whole, err := stream.next()
@@ -107,6 +116,9 @@ func (a *Answer) copyEvents(out *writer, r *bufio.Reader) error {
 		if len(event) > 0 && !hide && !unfinished {
 			if _, werr := out.Write(event); werr != nil {
 				return werr
+			}
+			if a.call.CountsOutput {
+				output.add(event)
 			}
 		}
 		if !stream.more() {
@@ -176,7 +188,10 @@ type writer struct {
 	o     *Outcome
 	// eager flushes each write.
 	eager bool
-	err   error
+	// counts adds what is written to estimate.
+	counts   bool
+	estimate operation.Estimate
+	err      error
 }
 
 func (w *writer) Write(p []byte) (int, error) {
@@ -188,6 +203,9 @@ func (w *writer) Write(p []byte) (int, error) {
 	}
 	n, err := w.w.Write(p)
 	w.o.Bytes += int64(n)
+	if w.counts {
+		w.estimate.Add(p[:n])
+	}
 	if err == nil && w.eager {
 		err = w.flush()
 	}

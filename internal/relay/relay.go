@@ -58,6 +58,8 @@ type Call struct {
 	HidesUsage bool
 	// ReadsUsage says that the answer may tell a usage: that of inference.
 	ReadsUsage bool
+	// CountsOutput says that somebody wants to know what an answer comes to that tells no usage.
+	CountsOutput bool
 	// Effects says that the call may have its effect even when its answer is lost: it is not sent again
 	// over another connection.
 	Effects bool

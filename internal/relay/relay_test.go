@@ -673,7 +673,6 @@ func TestCachedAndReasoningTokensAreTold(t *testing.T) {
 		"responses":                           {`{"usage":{"input_tokens":10,"output_tokens":7,"input_tokens_details":{"cached_tokens":4},"output_tokens_details":{"reasoning_tokens":3}}}`, relay.Usage{Input: 10, Cached: 4, Output: 7, Reasoning: 3}},
 		"messages":                            {`{"usage":{"input_tokens":5,"cache_read_input_tokens":4,"cache_creation_input_tokens":1,"output_tokens":7}}`, relay.Usage{Input: 10, Cached: 4, Output: 7}},
 		"no more of a part than of the whole": {`{"usage":{"prompt_tokens":10,"completion_tokens":7,"prompt_tokens_details":{"cached_tokens":900000000},"completion_tokens_details":{"reasoning_tokens":8}}}`, relay.Usage{Input: 10, Cached: 10, Output: 7, Reasoning: 7}},
-		"below zero, or absurd":               {`{"usage":{"input_tokens":9223372036854775807,"cache_read_input_tokens":9223372036854775807,"output_tokens":-5,"completion_tokens":12}}`, relay.Usage{Output: 7}},
 		"a tool's input":                      {`{"usageMetadata":{"promptTokenCount":4,"toolUsePromptTokenCount":6,"candidatesTokenCount":7}}`, relay.Usage{Input: 10, Output: 7}},
 		"Google":                              {`{"usageMetadata":{"promptTokenCount":10,"cachedContentTokenCount":4,"candidatesTokenCount":4,"thoughtsTokenCount":3}}`, relay.Usage{Input: 10, Cached: 4, Output: 7, Reasoning: 3}},
 		"an array of Google's": {`[{"usageMetadata":{"promptTokenCount":10}},
@@ -688,6 +687,65 @@ func TestCachedAndReasoningTokensAreTold(t *testing.T) {
 		}
 		if o := <-g.outcomes; o.Usage == nil || *o.Usage != tt.want {
 			t.Errorf("%s: %+v", name, o.Usage)
+		}
+	}
+}
+
+// A number that can't be makes the others doubtful: nothing is known then, and limits estimate.
+func TestAbsurdUsageIsNone(t *testing.T) {
+	for _, body := range []string{
+		`{"usage":{"prompt_tokens":10,"completion_tokens":-5}}`,
+		`{"usage":{"prompt_tokens":-1,"completion_tokens":5}}`,
+		`{"usage":{"prompt_tokens":10,"completion_tokens":5,"prompt_tokens_details":{"cached_tokens":-1}}}`,
+		`{"usage":{"input_tokens":9223372036854775807,"cache_read_input_tokens":9223372036854775807,"output_tokens":5}}`,
+		`{"usage":{"prompt_tokens":10,"completion_tokens":100000000000}}`,
+		`[{"usageMetadata":{"promptTokenCount":10}},{"usageMetadata":{"promptTokenCount":10,"candidatesTokenCount":-7}},{"usageMetadata":{"promptTokenCount":10,"candidatesTokenCount":7}}]`,
+		`{"usage":{"prompt_tokens":"many"}}`,
+		`{"usage":{"prompt_tokens":1e99,"completion_tokens":5}}`,
+	} {
+		g := newGateway(t, serve(t, func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			io.WriteString(w, body)
+		}), relay.Call{})
+		if _, got, err := get(t, g.URL); err != nil || got != body {
+			t.Errorf("%v %q", err, got)
+		}
+		if o := <-g.outcomes; o.Usage != nil {
+			t.Errorf("%s: %+v", body, o.Usage)
+		}
+	}
+}
+
+// What was passed on is estimated, so that a client that leaves before the usage pays for what it got.
+func TestOutputIsEstimatedWhereNoUsageTellsIt(t *testing.T) {
+	long := strings.Repeat("words, ", 100) // 700 bytes
+	event := func(data string) string { return "data: " + data + "\n\n" }
+	for name, tt := range map[string]struct {
+		media, body string
+		least, most int64
+	}{
+		"chat, a token an event": {"text/event-stream", strings.Repeat(event(`{"id":"chatcmpl-0123456789","model":"m","obfuscation":"0123456789","choices":[{"index":0,"delta":{"content":"a"}}]}`), 50), 50, 50},
+		"chat, many an event":    {"text/event-stream", strings.Repeat(event(`{"choices":[{"delta":{"content":"`+long+`"}}]}`), 4), 700, 720},
+		"a role is no text":      {"text/event-stream", event(`{"choices":[{"delta":{"role":"assistant","content":""}}]}`), 0, 0},
+		"a tool's arguments":     {"text/event-stream", event(`{"choices":[{"delta":{"tool_calls":[{"function":{"name":"f","arguments":"` + long + `"}}]}}]}`), 175, 185},
+		"reasoning":              {"text/event-stream", event(`{"choices":[{"delta":{"reasoning_content":"` + long + `"}}]}`), 175, 185},
+		"messages":               {"text/event-stream", "event: content_block_delta\n" + event(`{"type":"content_block_delta","delta":{"type":"text_delta","text":"`+long+`"}}`), 175, 185},
+		"responses":              {"text/event-stream", event(`{"type":"response.output_text.delta","delta":"` + long + `"}`), 175, 185},
+		"Google":                 {"text/event-stream", event(`{"candidates":[{"content":{"parts":[{"text":"` + long + `"}]}}]}`), 175, 185},
+		"no JSON":                {"text/event-stream", event("[DONE]"), 0, 0},
+		"an answer at once":      {"application/json", `{"choices":[{"message":{"content":"` + long + `"}}]}`, 175, 200},
+		"an image":               {"application/json", `{"data":[{"b64_json":"` + strings.Repeat("iVBORw0KGgo", 10_000) + `"}]}`, 1024, 1040},
+		"audio":                  {"audio/mpeg", long, 0, 0},
+	} {
+		g := newGateway(t, serve(t, func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", tt.media)
+			io.WriteString(w, tt.body)
+		}), relay.Call{CountsOutput: true})
+		if _, body, err := get(t, g.URL); err != nil || body != tt.body {
+			t.Errorf("%s: %v %q", name, err, body)
+		}
+		if o := <-g.outcomes; o.OutputTokens < tt.least || o.OutputTokens > tt.most {
+			t.Errorf("%s: %d tokens", name, o.OutputTokens)
 		}
 	}
 }

@@ -82,25 +82,29 @@ func (s *summary) note(o *Outcome) {
 	if g := s.Metadata; g != nil {
 		told = Usage{Input: g.Prompt + g.ToolUse, Cached: g.Cached, Output: g.Candidates + g.Thoughts, Reasoning: g.Thoughts}
 	}
+	// An answer can't be trusted to count. One number that can't be makes all of them doubtful.
+	if o.absurd = o.absurd || !told.sane(); o.absurd {
+		o.Usage = nil
+		return
+	}
 	if told == (Usage{}) { // or audio billed by the second
 		return
 	}
 	if o.Usage == nil {
 		o.Usage = &Usage{}
 	}
-	// An answer can't be trusted to count: no number is below zero, absurd, or more than what it is a part of.
-	o.Usage.Input = max(o.Usage.Input, sane(told.Input))
+	o.Usage.Input = max(o.Usage.Input, told.Input)
 	o.Usage.Cached = min(max(o.Usage.Cached, told.Cached), o.Usage.Input)
-	o.Usage.Output = max(o.Usage.Output, sane(told.Output))
+	o.Usage.Output = max(o.Usage.Output, told.Output)
 	o.Usage.Reasoning = min(max(o.Usage.Reasoning, told.Reasoning), o.Usage.Output)
 }
 
-// sane is n, or 0 where no call costs that many tokens.
-func sane(n int64) int64 {
-	if n > 1<<32 {
-		return 0
-	}
-	return n
+// mostTokens is some times the largest context of any model.
+const mostTokens = 1 << 26
+
+// sane reports whether a call can have cost that. Parts that are more than their whole are only cut.
+func (u Usage) sane() bool {
+	return u.Input >= 0 && u.Input <= mostTokens && u.Output >= 0 && u.Output <= mostTokens && u.Cached >= 0 && u.Reasoning >= 0
 }
 
 // maxSummary bounds what is read of a JSON answer for its usage, because one string of it is held whole.
@@ -145,13 +149,13 @@ func readObject(dec *jsontext.Decoder, o *Outcome) (cut bool) {
 		}
 		switch name.String() {
 		case "model":
-			err = readInto(dec, &s.Model)
+			_, err = readInto(dec, &s.Model)
 		case "usage":
-			err = readInto(dec, &s.Usage)
+			o.absurd, err = readUsage(dec, &s.Usage, o.absurd)
 		case "modelVersion":
-			err = readInto(dec, &s.ModelVersion)
+			_, err = readInto(dec, &s.ModelVersion)
 		case "usageMetadata":
-			err = readInto(dec, &s.Metadata)
+			o.absurd, err = readUsage(dec, &s.Metadata, o.absurd)
 		default:
 			err = dec.SkipValue()
 		}
@@ -166,11 +170,14 @@ func readObject(dec *jsontext.Decoder, o *Outcome) (cut bool) {
 
 func endsEarly(err error) bool { return errors.Is(err, io.ErrUnexpectedEOF) }
 
-// readInto decodes the next value.
-func readInto(dec *jsontext.Decoder, v any) error {
+// readInto decodes the next value; ok says whether it is of v's type. One that isn't tells nothing.
+func readInto(dec *jsontext.Decoder, v any) (ok bool, err error) {
 	raw, err := dec.ReadValue()
-	if err == nil {
-		json.Unmarshal(raw, v) // a value of another type tells nothing
-	}
-	return err
+	return err == nil && json.Unmarshal(raw, v) == nil, err
+}
+
+// readUsage is readInto for a usage; one with a number that is none can't be.
+func readUsage(dec *jsontext.Decoder, v any, absurd bool) (bool, error) {
+	ok, err := readInto(dec, v)
+	return absurd || err == nil && !ok, err
 }

@@ -15,10 +15,12 @@ resource "google_project_iam_member" "deployer_makes" {
     "roles/bigquery.dataOwner",             # the records' dataset
     "roles/cloudbuild.builds.editor",       # the trigger
     "roles/cloudfunctions.developer",       # the function
+    "roles/compute.networkAdmin",           # the limit store's network
     "roles/iam.serviceAccountAdmin",        # the build and run identities, and who acts as them
     "roles/logging.configWriter",           # metrics and sink
     "roles/logging.logWriter",              # its builds' own log
     "roles/monitoring.editor",              # dashboard, alerts, uptime check
+    "roles/redis.admin",                    # the limit store
     "roles/run.admin",                      # who may invoke
     "roles/secretmanager.admin",            # the files, and the credentials' containers
     "roles/serviceusage.serviceUsageAdmin", # the APIs

@@ -68,6 +68,7 @@ func TestTheFunction(t *testing.T) {
 			p.refuses(t, ctx)
 		})
 	})
+	t.Run("keeps to limits over three instances", func(t *testing.T) { p.keepsToLimits(t, ctx) })
 	t.Run("while Keycloak is down", func(t *testing.T) { p.outlivesKeycloak(t, ctx) })
 }
 
@@ -78,6 +79,8 @@ type parts struct {
 	keycloak *keycloak
 	// aimock is its URL, without /v1.
 	aimock string
+	// redis is the program.
+	redis string
 }
 
 func startParts(t *testing.T, ctx context.Context) *parts {
@@ -94,6 +97,7 @@ func startParts(t *testing.T, ctx context.Context) *parts {
 	together("function", func() (err error) { p.program, err = buildFunction(starting, t.TempDir()); return })
 	together("Keycloak", func() (err error) { p.keycloak, err = startKeycloak(t, starting); return })
 	together("aimock", func() (err error) { p.aimock, err = startAimock(t, starting); return })
+	together("Redis", func() (err error) { p.redis, err = installRedis(starting); return })
 	for name, c := range clients {
 		together(name, func() error { return c.install(starting) })
 	}
@@ -129,6 +133,8 @@ type scene struct {
 
 	program   string
 	addresses map[string]string
+	// files are the configuration's and the policies' in testdata, without their endings.
+	files string
 }
 
 // instance is a running function.
@@ -139,7 +145,7 @@ type instance struct {
 
 // scene starts the function for clients of the issuer, whose keys are found as jwks says (in YAML).
 func (p *parts) scene(t *testing.T, ctx context.Context, issuer, jwks string) *scene {
-	s := &scene{secrets: secrettest.New(), tokens: tokentest.New(), keys: map[string]string{}, program: p.program}
+	s := &scene{secrets: secrettest.New(), tokens: tokentest.New(), keys: map[string]string{}, program: p.program, files: "gateway"}
 	t.Cleanup(s.secrets.Close)
 	t.Cleanup(s.tokens.Close)
 	s.key = s.tokens.ServiceAccountKey()
@@ -194,15 +200,15 @@ func (s *scene) providers(t *testing.T, aimock string) map[string]provider {
 // (cloud.google.com/run/docs/container-contract#services-env-vars) and nothing else.
 func (s *scene) start(t *testing.T, ctx context.Context) *instance {
 	dir := t.TempDir()
-	for _, name := range []string{"gateway.yaml", "gateway.cedar"} {
-		text, err := os.ReadFile(filepath.Join("testdata", name))
+	for _, ending := range []string{".yaml", ".cedar"} {
+		text, err := os.ReadFile(filepath.Join("testdata", s.files+ending))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if name == "gateway.yaml" {
+		if ending == ".yaml" {
 			text = []byte(os.Expand(string(text), func(name string) string { return s.addresses[name] }))
 		}
-		if err := os.WriteFile(filepath.Join(dir, name), text, 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, "gateway"+ending), text, 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}

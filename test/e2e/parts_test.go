@@ -24,7 +24,7 @@ const (
 func needed() error {
 	for _, name := range []string{"curl", "git", "go", "java", "mvn", "node", "npm", "python3"} {
 		if _, err := exec.LookPath(name); err != nil {
-			return fmt.Errorf("the end-to-end test needs git, go, curl, Java 17 or later, Maven, Node.js with npm, and Python 3 with venv: %w", err)
+			return fmt.Errorf("the end-to-end test needs git, go, curl, Java 17 or later, Maven, Node.js with npm, and Python 3 with venv (and redis-server, or apt-get and dpkg to fetch it): %w", err)
 		}
 	}
 	return nil
@@ -147,6 +147,49 @@ func startAimock(t *testing.T, ctx context.Context) (url string, err error) {
 	}
 	url = "http://127.0.0.1:" + port
 	return url, p.ready(ctx, url+"/v1/models")
+}
+
+// installRedis returns the machine's Redis, or Debian's with what it links, unpacked: nothing is installed.
+func installRedis(ctx context.Context) (program string, err error) {
+	if program, err := exec.LookPath("redis-server"); err == nil {
+		return program, nil
+	}
+	dir, err := install("redis", func(dir string) error {
+		if err := os.Mkdir(filepath.Join(dir, "partial"), 0o755); err != nil {
+			return err
+		}
+		download := []string{"apt-get", "--quiet", "--option", "Dir::Cache::archives=" + dir, "--option", "APT::Sandbox::User=root",
+			"install", "--yes", "--no-install-recommends", "--download-only", "--reinstall", "redis-server", "redis-tools", "libjemalloc2", "liblzf1", "liblua5.1-0"}
+		if run(ctx, dir, nil, download...) != nil { // its lists may be old, or none
+			if err := run(ctx, dir, nil, "apt-get", "--quiet", "update"); err != nil {
+				return err
+			}
+			if err := run(ctx, dir, nil, download...); err != nil {
+				return err
+			}
+		}
+		packages, err := filepath.Glob(filepath.Join(dir, "*.deb"))
+		if err != nil {
+			return err
+		}
+		for _, p := range packages {
+			if err := run(ctx, dir, nil, "dpkg", "--extract", p, dir); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return filepath.Join(dir, "usr/bin/redis-server"), err
+}
+
+// startRedis starts one that keeps nothing on disk, at the address.
+func startRedis(t *testing.T, program, port string) (*process, error) {
+	libraries, err := filepath.Glob(filepath.Join(filepath.Dir(program), "../lib/*-linux-gnu"))
+	if err != nil {
+		return nil, err
+	}
+	env := append(os.Environ(), "LD_LIBRARY_PATH="+strings.Join(libraries, ":"))
+	return start(t, "redis", env, program, "--bind", "127.0.0.1", "--port", port, "--save", "", "--appendonly", "no")
 }
 
 // installPackage installs a package of Node.js and returns its folder.

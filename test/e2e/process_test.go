@@ -86,6 +86,14 @@ func (p *process) stop() {
 	})
 }
 
+// kill ends the group at once, as a crash does.
+func (p *process) kill() {
+	p.once.Do(func() {
+		syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL)
+		<-p.ended
+	})
+}
+
 // ready waits until url answers 200.
 func (p *process) ready(ctx context.Context, url string) error {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)

@@ -48,6 +48,9 @@ func settleMetric(c *call, was, r *resource) error {
 	keys := map[string]bool{}
 	labels, _ := get(r.body, "metricDescriptor", "labels").([]any)
 	extractors, _ := r.body["labelExtractors"].(map[string]any)
+	if len(labels) > 10 { // cloud.google.com/logging/quotas#log-based_metrics
+		return invalid("The metric %s has %d labels; 10 are the most.", name, len(labels))
+	}
 	for _, label := range labels {
 		keys[text(label, "key")] = true
 	}

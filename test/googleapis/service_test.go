@@ -1,6 +1,9 @@
 package googleapis_test
 
 import (
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
 	"testing"
 )
 
@@ -35,6 +38,10 @@ func TestWhatStandsAroundAFunctionIsRefusedAsGoogleRefusesIt(t *testing.T) {
 		o := object{"name": "t", "filename": "cloudbuild.yaml", "serviceAccount": p + "/serviceAccounts/" + account("gateway-deploy"), "sourceToBuild": object{"ref": "refs/heads/main"}}
 		o[field] = v
 		return o
+	}
+	var eleven []object
+	for i := range 11 {
+		eleven = append(eleven, object{"key": fmt.Sprint("k", i)})
 	}
 	const triggers = "POST cloudbuild/v1/" + region + "/triggers"
 	for name, r := range map[string]struct {
@@ -80,6 +87,13 @@ func TestWhatStandsAroundAFunctionIsRefusedAsGoogleRefusesIt(t *testing.T) {
 		"a subnetwork of no network":           {"POST compute/v1/" + p + "/regions/europe-west4/subnetworks", object{"name": "s2", "network": p + "/global/networks/none", "ipCidrRange": "10.9.0.0/24"}, 404, "networks/none"},
 		"the end of a network in use":          {"DELETE compute/v1/" + p + "/global/networks/n", nil, 400, "already being used"},
 		"Redis without private service access": {"POST redis/v1/" + region + "/instances?instanceId=r", object{"memorySizeGb": 1, "authorizedNetwork": p + "/global/networks/n", "connectMode": "PRIVATE_SERVICE_ACCESS"}, 400, "private service access"},
+		"Redis in a network that isn't":        {"POST redis/v1/" + region + "/instances?instanceId=r", object{"memorySizeGb": 1, "authorizedNetwork": p + "/global/networks/none"}, 404, "networks/none"},
+		"Redis without memory":                 {"POST redis/v1/" + region + "/instances?instanceId=r", object{"authorizedNetwork": p + "/global/networks/n"}, 400, "1 to 300 GB"},
+		"Redis of a version that isn't":        {"POST redis/v1/" + region + "/instances?instanceId=r", object{"memorySizeGb": 1, "authorizedNetwork": p + "/global/networks/n", "redisVersion": "REDIS_9_9"}, 400, "REDIS_9_9"},
+		"Redis of a tier that isn't":           {"POST redis/v1/" + region + "/instances?instanceId=r", object{"memorySizeGb": 1, "authorizedNetwork": p + "/global/networks/n", "tier": "STANDARD"}, 400, "tier"},
+		"replicas of the basic tier":           {"POST redis/v1/" + region + "/instances?instanceId=r", object{"memorySizeGb": 1, "authorizedNetwork": p + "/global/networks/n", "replicaCount": 2}, 400, "no replicas"},
+		"Redis with a name in upper case":      {"POST redis/v1/" + region + "/instances?instanceId=R", object{"memorySizeGb": 1, "authorizedNetwork": p + "/global/networks/n"}, 400, "lower-case"},
+		"a metric of eleven labels":            {"POST logging/v2/" + p + "/metrics", object{"name": "m", "filter": "a=1", "metricDescriptor": object{"metricKind": "DELTA", "valueType": "INT64", "labels": eleven}}, 400, "10 are the most"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var body any
@@ -99,4 +113,58 @@ func TestWhatStandsAroundAFunctionIsRefusedAsGoogleRefusesIt(t *testing.T) {
 	c.do(checks, check("10s"))
 	c.do(triggers, trigger("substitutions", object{"_ENV": "x"}))
 	c.refused(triggers, trigger("substitutions", object{"_ENV": "x"}), 409, "already exists")
+}
+
+func TestRedisWithTLSShowsItsAuthorityAndIsUpdatedInPlace(t *testing.T) {
+	c := newCloud(t)
+	const p, instances = "projects/acme-test", "redis/v1/" + region + "/instances"
+	c.do("POST compute/v1/"+p+"/global/networks", object{"name": "n", "autoCreateSubnetworks": false})
+	c.do("POST "+instances+"?instanceId=r", object{"memorySizeGb": 1, "authorizedNetwork": p + "/global/networks/n", "transitEncryptionMode": "SERVER_AUTHENTICATION"})
+	made := c.do("GET "+instances+"/r", nil)
+	shown, _ := made["serverCaCerts"].([]any)
+	if len(shown) != 1 || made["port"] != 6378.0 || made["tier"] != "BASIC" {
+		t.Fatalf("the instance is %v", made)
+	}
+	block, rest := pem.Decode([]byte(at(shown[0], "cert").(string)))
+	if block == nil || len(rest) > 0 {
+		t.Fatalf("no certificate: %v", shown[0])
+	}
+	if authority, err := x509.ParseCertificate(block.Bytes); err != nil || !authority.IsCA {
+		t.Errorf("%v, %v", authority, err)
+	}
+
+	c.do("PATCH "+instances+"/r?updateMask=memorySizeGb,labels", object{"memorySizeGb": 2, "labels": object{"a": "b"}})
+	changed := c.do("GET "+instances+"/r", nil)
+	if changed["memorySizeGb"] != 2.0 || at(changed, "labels", "a") != "b" || at(changed["serverCaCerts"].([]any)[0], "cert") != at(shown[0], "cert") {
+		t.Errorf("the instance is %v", changed)
+	}
+	for field, v := range map[string]any{"tier": "STANDARD_HA", "transitEncryptionMode": "DISABLED", "authorizedNetwork": "n", "redisVersion": "REDIS_7_0"} {
+		c.refused("PATCH "+instances+"/r?updateMask="+field, object{field: v}, 400, field)
+	}
+
+	c.refused("GET "+instances+"/r/authString", nil, 400, "AUTH is not enabled")
+	c.do("PATCH "+instances+"/r?updateMask=authEnabled", object{"authEnabled": true})
+	if s, _ := c.do("GET "+instances+"/r/authString", nil)["authString"].(string); s == "" {
+		t.Error("there is no AUTH string")
+	}
+
+	c.refused("DELETE compute/v1/"+p+"/global/networks/n", nil, 400, "already being used")
+	c.do("DELETE "+instances+"/r", nil)
+	c.do("DELETE compute/v1/"+p+"/global/networks/n", nil)
+	c.refused("GET "+instances+"/r", nil, 404, "instances/r")
+}
+
+func TestRedisAndItsNetworkTakeTheirRoles(t *testing.T) {
+	c := newCloud(t)
+	const p, instances = "projects/acme-test", "redis/v1/" + region + "/instances"
+	c.do("POST iam/v1/"+p+"/serviceAccounts", object{"accountId": "gateway-deploy"})
+	deployer, network := c.as(account("gateway-deploy")), object{"name": "n", "autoCreateSubnetworks": false}
+	instance := object{"memorySizeGb": 1, "authorizedNetwork": p + "/global/networks/n"}
+	deployer.refused("POST compute/v1/"+p+"/global/networks", network, 403, "compute.networks.create")
+	c.grant("cloudresourcemanager/v1/"+p, "POST", "POST", "roles/compute.networkAdmin", "serviceAccount:"+account("gateway-deploy"))
+	deployer.do("POST compute/v1/"+p+"/global/networks", network)
+	deployer.refused("POST "+instances+"?instanceId=r", instance, 403, "redis.instances.create")
+	c.grant("cloudresourcemanager/v1/"+p, "POST", "POST", "roles/redis.admin", "serviceAccount:"+account("gateway-deploy"))
+	deployer.do("POST "+instances+"?instanceId=r", instance)
+	deployer.do("DELETE "+instances+"/r", nil)
 }

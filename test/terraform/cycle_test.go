@@ -62,11 +62,11 @@ func TestAVariantsWholeLife(t *testing.T) {
 	t.Parallel()
 	const project = "acme-variants"
 	for _, c := range []struct {
-		name, before, module string
-		bootstrap            []string
+		name, before, module, config string
+		bootstrap                    []string
 	}{
-		{name: "minimal", module: minimal, bootstrap: []string{"-var=upstream_roles=[]"}},
-		{name: "full", before: networkAndToken, module: full, bootstrap: []string{
+		{name: "minimal", module: minimal, config: variantConfig, bootstrap: []string{"-var=upstream_roles=[]"}},
+		{name: "full", before: networkAndToken, module: full, config: variantConfig + counted, bootstrap: []string{
 			`-var=github={app_installation_id=4711,token_secret="github-token",remote="https://github.com/acme/llm-gateway.git"}`,
 			`-var=submitters=["group:platform@example.com"]`,
 			`-var=upstream_roles=["roles/aiplatform.user","roles/logging.viewer"]`,
@@ -82,6 +82,7 @@ func TestAVariantsWholeLife(t *testing.T) {
 			w.settled("bootstrap", variables...)
 			deployer := w.by(w.text("bootstrap", "deployer"))
 
+			w.write(dir+"/gateway.yaml", c.config)
 			deployer.must(dir, "validate")
 			deployer.live(dir, w.archive("first"), w.archive("second"), func() {
 				w.edit(dir+"/gateway.yaml", "price:", "# changed\n    price:")

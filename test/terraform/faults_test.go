@@ -57,6 +57,8 @@ func TestFaultsAreCaught(t *testing.T) {
 		{"concurrency without a CPU", dir + "/main.tf", `invokers    =`, "function = { cpu = 0.333 }\n  invokers    =", "function.concurrency over 1 needs function.cpu of at least 1"},
 		{"a request timeout beyond the function's", dir + "/gateway.yaml", "issuers:", "server: {request_timeout: 1h}\nissuers:", "server.request_timeout must end at least a minute before function.timeout"},
 		{"a secret that nobody made", dir + "/gateway.yaml", "secrets/local/", "secrets/locale/", "reads secrets of this project that credentials doesn't name: locale"},
+		{"a limit store that nobody makes", dir + "/gateway.yaml", "issuers:", "limit_store: {url_env: GATEWAY_LIMIT_STORE}\nissuers:", "reads its limit store's address from GATEWAY_LIMIT_STORE, and nothing sets that"},
+		{"a limit store that nobody uses", dir + "/main.tf", `invokers    =`, "limit_store = {}\n  invokers    =", "limit_store is made and paid for, and the configuration doesn't use it"},
 	} {
 		t.Run(c.fault, func(t *testing.T) {
 			w := w.in(t)

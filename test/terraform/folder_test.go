@@ -188,7 +188,7 @@ func (f folder) value(t *testing.T, expr hclsyntax.Expression, vars, each map[st
 	value, faults := expr.Value(&hcl.EvalContext{
 		Variables: map[string]cty.Value{"var": cty.ObjectVal(vars), "local": cty.ObjectVal(locals), "each": cty.ObjectVal(each)},
 		Functions: map[string]function.Function{
-			"concat": stdlib.ConcatFunc, "floor": stdlib.FloorFunc, "jsonencode": stdlib.JSONEncodeFunc, "keys": stdlib.KeysFunc, "replace": stdlib.ReplaceFunc,
+			"concat": stdlib.ConcatFunc, "floor": stdlib.FloorFunc, "jsonencode": stdlib.JSONEncodeFunc, "keys": stdlib.KeysFunc, "merge": stdlib.MergeFunc, "replace": stdlib.ReplaceFunc,
 		},
 	})
 	if faults.HasErrors() {

@@ -76,6 +76,8 @@ func TestEverythingThatAGatewayNeedsIsMade(t *testing.T) {
 		"google_cloud_run_v2_service_iam_member",
 		"google_cloudbuild_trigger",
 		"google_cloudfunctions2_function",
+		"google_compute_network",
+		"google_compute_subnetwork",
 		"google_logging_metric",
 		"google_logging_project_sink",
 		"google_monitoring_alert_policy",
@@ -83,6 +85,7 @@ func TestEverythingThatAGatewayNeedsIsMade(t *testing.T) {
 		"google_monitoring_notification_channel",
 		"google_monitoring_uptime_check_config",
 		"google_project_service",
+		"google_redis_instance",
 		"google_secret_manager_secret",
 		"google_secret_manager_secret_iam_member",
 		"google_secret_manager_secret_version",
@@ -160,6 +163,8 @@ var apis = map[string][]string{
 	"google_cloudbuildv2_connection":                 {"cloudbuild", "secretmanager"}, // reads GitHub's token
 	"google_cloudbuildv2_repository":                 {"cloudbuild"},
 	"google_cloudfunctions2_function":                {"artifactregistry", "cloudbuild", "cloudfunctions", "run", "storage"}, // is built, kept and run by them
+	"google_compute_network":                         {"compute"},
+	"google_compute_subnetwork":                      {"compute"},
 	"google_logging_metric":                          {"logging"},
 	"google_logging_project_sink":                    {"logging"},
 	"google_monitoring_alert_policy":                 {"monitoring"},
@@ -169,6 +174,7 @@ var apis = map[string][]string{
 	"google_project_iam_audit_config":                {"cloudresourcemanager"},
 	"google_project_iam_member":                      {"cloudresourcemanager"},
 	"google_project_service":                         {}, // serviceusage is on in every project, or nothing could be turned on
+	"google_redis_instance":                          {"redis"},
 	"google_secret_manager_secret":                   {"secretmanager"},
 	"google_secret_manager_secret_iam_member":        {"secretmanager"},
 	"google_secret_manager_secret_version":           {"secretmanager"},
@@ -270,10 +276,12 @@ var grants = map[grant]string{
 	{"roles/bigquery.dataOwner", "google_project_iam_member"}:                           "makes the records' dataset",
 	{"roles/cloudbuild.builds.editor", "google_project_iam_member"}:                     "makes the trigger",
 	{"roles/cloudfunctions.developer", "google_project_iam_member"}:                     "makes the function",
+	{"roles/compute.networkAdmin", "google_project_iam_member"}:                         "makes the limit store's network",
 	{"roles/iam.serviceAccountAdmin", "google_project_iam_member"}:                      "makes the identities",
 	{"roles/iam.serviceAccountOpenIdTokenCreator", "google_service_account_iam_member"}: "the smoke test has an ID token of the deployer",
 	{"roles/logging.configWriter", "google_project_iam_member"}:                         "makes metrics and sink",
 	{"roles/monitoring.editor", "google_project_iam_member"}:                            "makes dashboard, alerts, uptime check",
+	{"roles/redis.admin", "google_project_iam_member"}:                                  "makes the limit store",
 	{"roles/resourcemanager.projectIamAdmin", "google_project_iam_member"}:              "gives listed roles alone, by a condition",
 	{"roles/run.admin", "google_project_iam_member"}:                                    "says who may invoke",
 	{"roles/secretmanager.admin", "google_project_iam_member"}:                          "makes the secrets",
@@ -356,8 +364,11 @@ func TestNoSecretValueCanComeByTerraform(t *testing.T) {
 				if regexp.MustCompile(`_(hmac|service_account|api|apikeys)_?(key|keys_key)$`).MatchString(b.Labels[0]) {
 					t.Errorf("%s: its key would be kept in the state", b.DefRange())
 				}
-				if b.Labels[0] == "google_secret_manager_secret_version" && reference(b, "for_each") != "local.files" {
-					t.Errorf("%s: only files are no secrets", b.DefRange())
+				if b.Labels[0] == "google_redis_instance" && !never(b, "auth_enabled") {
+					t.Errorf("%s: its AUTH string would be kept in the state", b.DefRange())
+				}
+				if b.Labels[0] == "google_secret_manager_secret_version" && !slices.Contains([]string{"local.files", "local.store_variables"}, reference(b, "for_each")) {
+					t.Errorf("%s: only files, and where the limit store is, are no secrets", b.DefRange())
 				}
 			}
 		}
@@ -366,6 +377,47 @@ func TestNoSecretValueCanComeByTerraform(t *testing.T) {
 	slices.Sort(from)
 	if !slices.Equal(from, []string{"var.config", "var.policies"}) {
 		t.Errorf("files come from %v, not from config and policies alone", from)
+	}
+	var told []string
+	hclsyntax.VisitAll(gateway(t).locals()["store_variables"], func(n hclsyntax.Node) hcl.Diagnostics {
+		if e, ok := n.(*hclsyntax.ScopeTraversalExpr); ok && len(e.Traversal) > 1 {
+			told = append(told, e.Traversal.RootName()+"."+e.Traversal[1].(hcl.TraverseAttr).Name)
+		}
+		return nil
+	})
+	slices.Sort(told)
+	if !slices.Equal(told, []string{"c.cert", "google_redis_instance.limits", "s.host", "s.port", "s.server_ca_certs"}) {
+		t.Errorf("of the limit store the function is told %v", told)
+	}
+}
+
+// never tells whether an attribute is false and can't become anything else.
+func never(b *hclsyntax.Block, name string) bool {
+	a := b.Body.Attributes[name]
+	if a == nil {
+		return false
+	}
+	v, faults := a.Expr.Value(nil)
+	return !faults.HasErrors() && v.Equals(cty.False).True()
+}
+
+// What it holds is no secret, and yet whoever changes it lifts the limits.
+func TestTheLimitStoreIsReachedByTLSFromItsNetworkAlone(t *testing.T) {
+	f := gateway(t)
+	store := f.resources()["google_redis_instance.limits"]
+	if mode := literal(store, "transit_encryption_mode"); mode != "SERVER_AUTHENTICATION" {
+		t.Errorf("its mode of encryption is %q", mode)
+	}
+	if from := references(store.Body.Attributes["authorized_network"].Expr); !slices.Equal(from, []string{"local.networks"}) {
+		t.Errorf("its network is %v, not the function's", from)
+	}
+	if !never(f.resources()["google_compute_network.limits"], "auto_create_subnetworks") {
+		t.Error("its own network has subnetworks that nobody asked for")
+	}
+	for address, b := range f.resources() {
+		if strings.HasPrefix(b.Labels[0], "google_compute_") && b.Labels[1] != "limits" || strings.Contains(b.Labels[0], "_peering") || strings.Contains(b.Labels[0], "_firewall") {
+			t.Errorf("%s opens a network, and who is in the limit store's may use it", address)
+		}
 	}
 }
 
@@ -453,6 +505,10 @@ func TestTheFunctionReadsFilesByTheNumberOfTheirVersion(t *testing.T) {
 		switch {
 		case b.Type == "secret_environment_variables":
 			t.Errorf("%s is read when an instance starts", b.DefRange())
+		case b.Type == "dynamic" && b.Labels[0] == "secret_environment_variables":
+			if reference(b, "for_each") != "google_secret_manager_secret_version.limit_store" || reference(b.Body.Blocks[0], "version") != "variable.value" {
+				t.Errorf("%s gives something else than the limit store's variables, or pins no version", b.DefRange())
+			}
 		case b.Type == "secret_volumes", b.Type == "dynamic" && b.Labels[0] == "secret_volumes":
 			volumes++
 			if reference(b, "for_each") != "local.file_versions" || literal(b, "iterator") != "" {

@@ -63,7 +63,7 @@ func TestDashboardAndAlertsAskForSeriesAndLabelsThatMetricsHave(t *testing.T) {
 	for name, alert := range f.value(t, f.locals()["alerts"], vars, nil).AsValueMap() {
 		queries["alert "+name] = alert.GetAttr("query").AsString()
 	}
-	for _, name := range []string{"errors", "denials", "refresh", "latency"} {
+	for _, name := range []string{"errors", "denials", "refresh", "latency", "budget", "limit_store"} {
 		if queries["alert "+name] == "" {
 			t.Errorf("nobody is told of %s", name)
 		}
@@ -114,9 +114,12 @@ func TestDashboardAndAlertsAskForSeriesAndLabelsThatMetricsHave(t *testing.T) {
 			}
 		}
 	}
-	for name := range have {
+	for name, m := range have {
 		if !shown[name] {
 			t.Errorf("nobody looks at %s", name)
+		}
+		if len(m.labels) > 10 {
+			t.Errorf("%s has %d labels, and Google takes 10", name, len(m.labels))
 		}
 	}
 }

@@ -34,7 +34,7 @@ func TestTheModulesOwnTestsPass(t *testing.T) {
 }
 
 // Each sentence about a wrong value has a run that no other sentence would refuse: where its condition always holds, a
-// run of its variable's file, or of preconditions.tftest.hcl, misses the failure that it expects.
+// run of its variable's file, of preconditions.tftest.hcl or of checks.tftest.hcl misses the failure that it expects.
 func TestEachValidationAndPreconditionIsTested(t *testing.T) {
 	t.Parallel()
 	for _, module := range []string{"bootstrap", "modules/gateway"} {
@@ -89,6 +89,7 @@ func TestAMisspeltAttributeIsSaid(t *testing.T) {
 				"delivery":         {`{enviroment="staging",smoke={deniedmodel="m"}}`, "delivery has no enviroment, only environment,"},
 				"function":         {`{min_instance=7}`, "function has no min_instance, only runtime, timeout,"},
 				"network":          {`{tag=[]}`, "network has no tag, only network,"},
+				"limit_store":      {`{memory=1}`, "limit_store has no memory, only memory_gb, tier, range."},
 				"alerts":           {`{email=["oncall@example.com"]}`, "alerts has no email, only emails,"},
 				"audit":            {`{retention=30}`, "audit has no retention, only retention_days."},
 			} {
@@ -106,7 +107,7 @@ func TestAMisspeltAttributeIsSaid(t *testing.T) {
 	}
 }
 
-// condition is what a validation or a precondition asks.
+// condition is what a validation, a precondition or a check asks.
 type condition struct {
 	hcl.Range
 	true     string // an expression that is, and refers to something, as it must
@@ -142,9 +143,11 @@ func conditions(t *testing.T, dir string) byFile {
 				name := b.Labels[0]
 				add(name, inner, "var."+name+" == var."+name)
 			case inner.Type == "lifecycle":
-				for _, check := range inner.Body.Blocks {
-					add("preconditions", check, "var.project == var.project")
+				for _, before := range inner.Body.Blocks {
+					add("preconditions", before, "var.project == var.project")
 				}
+			case b.Type == "check" && inner.Type == "assert":
+				add("checks", inner, "var.project == var.project")
 			}
 		}
 	}

@@ -106,9 +106,17 @@ models:
     error_ratio         = 0.01
     denials             = 5
     p95_latency_seconds = 30
+    budget_used         = 0.5
   }
-  audit  = { retention_days = 30 }
-  labels = { team = "ml-platform" }
+  audit       = { retention_days = 30 }
+  labels      = { team = "ml-platform" }
+  limit_store = { tier = "STANDARD_HA", memory_gb = 2 }
+`
+	// What counts in the store that limit_store makes.
+	counted = `
+limits:
+  - {name: team, groups: [team], usd_per_day: 50}
+limit_store: {url_env: GATEWAY_LIMIT_STORE, ca: {env: GATEWAY_LIMIT_STORE_CA}}
 `
 	// What a variant finds there.
 	beforeMain = `

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -178,6 +179,21 @@ func (w *world) asks(method, path, body string) {
 	if answer.Code >= 300 {
 		w.Fatalf("%s %s: %d %s", method, path, answer.Code, answer.Body)
 	}
+}
+
+// uncomment takes the comment's sign from the lines of a file of the copy that are like that, of which there must be some.
+func (w *world) uncomment(file, lines string) {
+	w.Helper()
+	path := filepath.Join(w.dir, file)
+	text, err := os.ReadFile(path)
+	if err != nil {
+		w.Fatal(err)
+	}
+	changed := regexp.MustCompile("(?m)^"+lines+"$").ReplaceAllString(string(text), "$1")
+	if changed == string(text) {
+		w.Fatalf("%s has no line like %s", file, lines)
+	}
+	w.write(file, changed)
 }
 
 // in is the world within a subtest.

@@ -18,7 +18,7 @@ import (
 	"llmgateway.dev/gateway/internal/demo"
 )
 
-const usage = `gateway is an LLM gateway for machine clients.
+const help = `gateway is an LLM gateway for machine clients.
 
 Usage:
   gateway demo  [--once] [--upstream URL [--model NAME]]
@@ -29,6 +29,8 @@ Usage:
       prints every fault of a configuration
   gateway token [--issuer URL | --token-url URL] [--scope SCOPES] [--audience NAME]
       prints an access token of a client: curl -H "Authorization: Bearer $(gateway token)"
+  gateway usage [--by LIST] [--since TIME] [--until TIME] [--time-zone ZONE] [--json | --csv] [--html PAGE] [RECORDS ...]
+      sums audit records: calls, tokens and USD by group and model, or by what LIST names
 
 FILE is by default what GATEWAY_CONFIG names. ADDR is by default 127.0.0.1:8080, or all addresses at PORT where that is set.
 
@@ -37,12 +39,16 @@ its key, where it wants one, is in OPENAI_API_KEY. NAME is the model that gpt-4-
 
 token's --issuer is by default what GATEWAY_ISSUER says. The client's id and secret are in GATEWAY_CLIENT_ID and GATEWAY_CLIENT_SECRET, or in
 the files that GATEWAY_CLIENT_ID_FILE and GATEWAY_CLIENT_SECRET_FILE name. A token is kept for the next time, readable by you alone.
+
+usage reads what the gateway writes to standard error, or Cloud Logging's export of it, plain or gzip: the files RECORDS, or standard input.
+LIST is of hour, day, month, group, model, client, upstream, operation, status, error, limit and claimed_group. TIME is a date, from its beginning or
+to its end, or a time in RFC 3339. PAGE is a file for one page with plots, which needs no network.
 `
 
 // command is one of the words after gateway.
 type command func(ctx context.Context, args []string, stdout, stderr io.Writer) error
 
-var commands = map[string]command{"demo": runDemo, "serve": serve, "check": check, "token": printToken}
+var commands = map[string]command{"demo": runDemo, "serve": serve, "check": check, "token": printToken, "usage": sumUsage}
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -56,11 +62,11 @@ var errUsage = errors.New("usage")
 // run returns the exit status: 0 done, 1 it went wrong, 2 the command line makes no sense.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if len(args) > 0 && (args[0] == "help" || args[0] == "-h" || args[0] == "--help") {
-		fmt.Fprint(stdout, usage)
+		fmt.Fprint(stdout, help)
 		return 0
 	}
 	if len(args) == 0 || commands[args[0]] == nil {
-		fmt.Fprint(stderr, usage)
+		fmt.Fprint(stderr, help)
 		return 2
 	}
 	switch err := commands[args[0]](ctx, args[1:], stdout, stderr); {

@@ -31,6 +31,7 @@ module "gateway" {
   delivery         = var.delivery
   function         = var.function
   network          = var.network
+  limit_store      = var.limit_store
   alerts           = var.alerts
   audit            = var.audit
 

@@ -27,6 +27,10 @@ function = {
 
 alerts = { emails = ["ml-platform@example.com", "oncall@example.com"] }
 
+# Count limits in one place for all instances: more than the about 36 USD a month of BASIC, which forgets when it fails or is
+# maintained; and limit_store in config/gateway.yaml.
+# limit_store = { tier = "STANDARD_HA" }
+
 # Deploy pushes to main, each after somebody's approval: fill in what bootstrap printed.
 # delivery = {
 #   environment  = "production"

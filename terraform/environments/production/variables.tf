@@ -76,12 +76,21 @@ variable "network" {
   }
 }
 
+variable "limit_store" {
+  type    = any
+  default = null
+  validation {
+    condition     = length(setsubtract(try(keys(var.limit_store), []), ["memory_gb", "tier", "range"])) == 0
+    error_message = "limit_store has no ${join(", ", setsubtract(try(keys(var.limit_store), []), ["memory_gb", "tier", "range"]))}, only memory_gb, tier, range."
+  }
+}
+
 variable "alerts" {
   type    = any
   default = {}
   validation {
-    condition     = length(setsubtract(try(keys(var.alerts), []), ["emails", "error_ratio", "denials", "p95_latency_seconds"])) == 0
-    error_message = "alerts has no ${join(", ", setsubtract(try(keys(var.alerts), []), ["emails", "error_ratio", "denials", "p95_latency_seconds"]))}, only emails, error_ratio, denials, p95_latency_seconds."
+    condition     = length(setsubtract(try(keys(var.alerts), []), ["emails", "error_ratio", "denials", "p95_latency_seconds", "budget_used"])) == 0
+    error_message = "alerts has no ${join(", ", setsubtract(try(keys(var.alerts), []), ["emails", "error_ratio", "denials", "p95_latency_seconds", "budget_used"]))}, only emails, error_ratio, denials, p95_latency_seconds, budget_used."
   }
 }
 

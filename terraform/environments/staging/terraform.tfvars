@@ -16,6 +16,9 @@ upstream_account = {}
 
 alerts = { emails = ["ml-platform@example.com"] }
 
+# Count limits in one place for all instances: about 36 USD a month, and limit_store in config/gateway.yaml.
+# limit_store = {}
+
 # Deploy pushes to main: fill in what bootstrap printed.
 # delivery = {
 #   environment  = "staging"

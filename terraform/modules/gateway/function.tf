@@ -50,6 +50,17 @@ resource "google_cloudfunctions2_function" "gateway" {
       GOOGLE_CLOUD_PROJECT = var.project # names the traces in audit records
     }
 
+    dynamic "secret_environment_variables" {
+      for_each = google_secret_manager_secret_version.limit_store
+      iterator = variable
+      content {
+        key        = variable.key
+        project_id = var.project
+        secret     = google_secret_manager_secret.limit_store[variable.key].secret_id
+        version    = variable.value.version
+      }
+    }
+
     # As the environment's folder looks, so that ../policies/gateway.cedar is true in both.
     dynamic "secret_volumes" {
       for_each = local.file_versions
@@ -65,10 +76,10 @@ resource "google_cloudfunctions2_function" "gateway" {
       }
     }
 
-    direct_vpc_egress = var.network == null ? null : var.network.all_traffic ? "VPC_EGRESS_ALL_TRAFFIC" : "VPC_EGRESS_PRIVATE_RANGES_ONLY"
+    direct_vpc_egress = one([for n in local.networks : n.all_traffic ? "VPC_EGRESS_ALL_TRAFFIC" : "VPC_EGRESS_PRIVATE_RANGES_ONLY"])
 
     dynamic "direct_vpc_network_interface" {
-      for_each = var.network[*]
+      for_each = local.networks
       iterator = network
       content {
         network    = network.value.network
@@ -87,6 +98,14 @@ resource "google_cloudfunctions2_function" "gateway" {
       condition     = length(setsubtract(local.read_secrets, keys(var.credentials))) == 0
       error_message = "The configuration reads secrets of this project that credentials doesn't name: ${join(", ", setsubtract(local.read_secrets, keys(var.credentials)))}. Name them, so that they are made and the function may read them."
     }
+    precondition {
+      condition     = local.store_variable == null || var.limit_store != null
+      error_message = "The configuration reads its limit store's address from ${coalesce(local.store_variable, "a variable")}, and nothing sets that: limit_store is null. Set limit_store = {}, or name the store in the configuration."
+    }
+    precondition {
+      condition     = var.limit_store == null || local.store_variable == "GATEWAY_LIMIT_STORE" && local.store_ca == "GATEWAY_LIMIT_STORE_CA"
+      error_message = "limit_store is made and paid for, and the configuration doesn't use it. It does so with limit_store: {url_env: GATEWAY_LIMIT_STORE, ca: {env: GATEWAY_LIMIT_STORE_CA}}."
+    }
   }
 
   # A revision that starts before it may read its files, or a build before it may read its source, fails.
@@ -97,6 +116,7 @@ resource "google_cloudfunctions2_function" "gateway" {
     google_project_service.on,
     google_secret_manager_secret_iam_member.run_reads_file,
     google_secret_manager_secret_iam_member.run_reads_credential,
+    google_secret_manager_secret_iam_member.run_reads_limit_store,
     google_service_account_iam_member.deployer_acts_as_build,
     google_service_account_iam_member.deployer_acts_as_run,
     google_storage_bucket_iam_member.build_reads_source,

@@ -11,18 +11,30 @@ locals {
     status       = "EXTRACT(httpRequest.status)"
     error_code   = "EXTRACT(jsonPayload.error_code)"
   }
+  # By whom, too: groups that limits name, which are few, and none for callers whom no limit applies to.
+  # (A label that a metric gets later has the provider delete the metric and make it anew.)
+  group         = "EXTRACT(jsonPayload.charged_group)"
+  token_labels  = merge(local.record_labels, { group = local.group })
+  budget_labels = { limit = "EXTRACT(jsonPayload.budget_limit)" }
 
   counters = {
     requests         = { filter = local.records, labels = local.record_labels, description = "Answered requests" }
     token_refreshes  = { filter = "${local.records} AND jsonPayload.cache.upstream_token=\"exchanged\"", labels = { upstream = local.record_labels.upstream }, description = "Requests that waited for an exchange of an upstream token" }
     refresh_failures = { filter = "${local.from_gateway} AND jsonPayload.message=\"token refresh failed\"", labels = { credential = "EXTRACT(jsonPayload.credential)" }, description = "Refreshes of upstream tokens that failed" }
+
+    limit_refusals       = { filter = "${local.records} AND jsonPayload.limit:*", labels = { limit = "EXTRACT(jsonPayload.limit)", kind = "EXTRACT(jsonPayload.limit_kind)" }, description = "Requests that a limit refused" }
+    limit_store_failures = { filter = "${local.records} AND jsonPayload.limit_store_error:*", labels = {}, description = "Requests for which the limit store could not be asked" }
+    budgets_used_up      = { filter = "${local.records} AND jsonPayload.budget_used>=${var.alerts.budget_used}", labels = local.budget_labels, description = "Requests after which a budget was used to ${var.alerts.budget_used} or more" }
   }
 
+  # Buckets grow from scale; those of a share are even.
   distributions = {
-    latency       = { value = "EXTRACT(jsonPayload.total_seconds)", unit = "s", description = "Seconds to the end of the answer", scale = 0.001 }
-    first_byte    = { value = "EXTRACT(jsonPayload.first_byte_seconds)", unit = "s", description = "Seconds to the first byte of the answer", scale = 0.001 }
-    input_tokens  = { value = "EXTRACT(jsonPayload.\"gen_ai.usage.input_tokens\")", unit = "1", description = "Tokens that went in", scale = 1 }
-    output_tokens = { value = "EXTRACT(jsonPayload.\"gen_ai.usage.output_tokens\")", unit = "1", description = "Tokens that came out", scale = 1 }
+    latency       = { value = "EXTRACT(jsonPayload.total_seconds)", labels = local.record_labels, unit = "s", description = "Seconds to the end of the answer", scale = [0.001] }
+    first_byte    = { value = "EXTRACT(jsonPayload.first_byte_seconds)", labels = local.record_labels, unit = "s", description = "Seconds to the first byte of the answer", scale = [0.001] }
+    input_tokens  = { value = "EXTRACT(jsonPayload.\"gen_ai.usage.input_tokens\")", labels = local.token_labels, unit = "1", description = "Tokens that went in", scale = [1] }
+    output_tokens = { value = "EXTRACT(jsonPayload.\"gen_ai.usage.output_tokens\")", labels = local.token_labels, unit = "1", description = "Tokens that came out", scale = [1] }
+    cost          = { value = "EXTRACT(jsonPayload.cost_usd)", labels = { group = local.group, target_model = local.record_labels.target_model }, unit = "{USD}", description = "Money, at the configured prices", scale = [0.00001] }
+    budget_used   = { value = "EXTRACT(jsonPayload.budget_used)", labels = local.budget_labels, unit = "1", description = "Share used of the request's most used budget", scale = [] }
   }
 
   # As PromQL names a log-based metric (cloud.google.com/monitoring/promql/promql-mapping).
@@ -66,21 +78,32 @@ resource "google_logging_metric" "distribution" {
     value_type  = "DISTRIBUTION"
     unit        = each.value.unit
     dynamic "labels" {
-      for_each = local.record_labels
+      for_each = each.value.labels
       content {
         key        = labels.key
         value_type = "STRING"
       }
     }
   }
-  label_extractors = local.record_labels
+  label_extractors = each.value.labels
 
-  # A millisecond, or a token, to over an hour, or four million.
+  # From a millisecond, a token or a thousandth of a cent to four million times that; shares to 2 by twentieths.
   bucket_options {
-    exponential_buckets {
-      num_finite_buckets = 44
-      growth_factor      = 1.4142135623730951
-      scale              = each.value.scale
+    dynamic "exponential_buckets" {
+      for_each = each.value.scale
+      content {
+        num_finite_buckets = 44
+        growth_factor      = 1.4142135623730951
+        scale              = exponential_buckets.value
+      }
+    }
+    dynamic "linear_buckets" {
+      for_each = length(each.value.scale) == 0 ? [0.05] : []
+      content {
+        num_finite_buckets = 40
+        width              = linear_buckets.value
+        offset             = 0
+      }
     }
   }
 
@@ -98,8 +121,14 @@ resource "google_monitoring_dashboard" "gateway" {
         { title = "Denials and refused tokens", unit = "1/s", queries = { "{{error_code}}" = "sum by (error_code) (rate(${local.series.requests}{status=~\"401|403\"}[5m]))" } },
         { title = "Latency of whole answers", unit = "s", queries = { for q in ["0.50", "0.95", "0.99"] : "p${q}" => "histogram_quantile(${q}, sum by (le) (rate(${local.series.latency}_bucket[5m])))" } },
         { title = "Time to the first byte, p95", unit = "s", queries = { "{{target_model}}" = "histogram_quantile(0.95, sum by (le, target_model) (rate(${local.series.first_byte}_bucket[5m])))" } },
-        { title = "Tokens in", unit = "1/s", queries = { "{{target_model}}" = "sum by (target_model) (rate(${local.series.input_tokens}_sum[5m]))" } },
-        { title = "Tokens out", unit = "1/s", queries = { "{{target_model}}" = "sum by (target_model) (rate(${local.series.output_tokens}_sum[5m]))" } },
+        { title = "Tokens in, by model", unit = "1/s", queries = { "{{target_model}}" = "sum by (target_model) (rate(${local.series.input_tokens}_sum[5m]))" } },
+        { title = "Tokens out, by model", unit = "1/s", queries = { "{{target_model}}" = "sum by (target_model) (rate(${local.series.output_tokens}_sum[5m]))" } },
+        { title = "Tokens by group", unit = "1/s", queries = { for way, series in { "in" = local.series.input_tokens, "out" = local.series.output_tokens } : "{{group}} ${way}" => "sum by (group) (rate(${series}_sum[5m]))" } },
+        { title = "Refusals by limit", unit = "1/s", queries = { "{{limit}} {{kind}}" = "sum by (limit, kind) (rate(${local.series.limit_refusals}[5m]))" } },
+        { title = "Spend by group, in USD an hour", unit = "{USD}", queries = { "{{group}}" = "sum by (group) (increase(${local.series.cost}_sum[1h]))" } },
+        { title = "Spend by model, in USD an hour", unit = "{USD}", queries = { "{{target_model}}" = "sum by (target_model) (increase(${local.series.cost}_sum[1h]))" } },
+        { title = "Used share of budgets, by limit", unit = "1", queries = { "{{limit}}" = "histogram_quantile(1, sum by (le, limit) (rate(${local.series.budget_used}_bucket[10m])))" } },
+        { title = "Requests that could not ask the limit store", unit = "1/s", queries = { "failures" = "sum(rate(${local.series.limit_store_failures}[5m]))" } },
         { title = "Upstream tokens exchanged while a request waited", unit = "1/s", queries = { "{{upstream}}" = "sum by (upstream) (rate(${local.series.token_refreshes}[5m]))" } },
         { title = "Failed refreshes of upstream tokens", unit = "1/s", queries = { "{{credential}}" = "sum by (credential) (rate(${local.series.refresh_failures}[5m]))" } },
         { title = "Instances", unit = "1", queries = { "{{state}}" = "sum by (state) (run_googleapis_com:container_instance_count{service_name=\"${var.name}\"})" } },
@@ -153,6 +182,17 @@ locals {
       title = "can't refresh an upstream token"
       query = "sum by (credential) (increase(${local.series.refresh_failures}[10m])) > 0"
       text  = "A refresh of the upstream token of this credential failed. Held tokens serve until they expire, then calls are answered 503 credential_unavailable. `cause` in the line \"token refresh failed\" says what Secret Manager or the token endpoint answered; was a key deleted before its successor was added?"
+    }
+    budget = {
+      title = "has a budget that is nearly used"
+      query = "sum by (limit) (increase(${local.series.budgets_used_up}[10m])) > 0"
+      text  = "Calls of the last 10 minutes left the budget of this limit used to ${var.alerts.budget_used} or more; at 1 its groups are refused until the day or the month is over. Group the records of this `budget_limit` by `principal` and add up `cost_usd`: more work than planned, or a loop? To let more pass, raise the limit's usd_per_day or usd_per_month in the configuration and apply."
+    }
+    limit_store = {
+      title = "can't reach its limit store"
+      # Twice, because the network of a new instance may need a minute.
+      query = "sum(increase(${local.series.limit_store_failures}[5m])) > 0 and sum(increase(${local.series.limit_store_failures}[5m] offset 5m)) > 0"
+      text  = "In each of the last two spans of 5 minutes a call could not be counted in the limit store; until it can, budgets refuse (503 limits_unavailable) and other limits let through, unless their on_store_failure says otherwise. `limit_store_error` in the records says why: a timeout is the network or the store (Memorystore's page in the console: is it being maintained, is its memory full?), a certificate is a changed authority of the store, which the next apply passes on. Where answers matter more than money, say on_store_failure: allow and apply."
     }
     latency = {
       title = "is slow"

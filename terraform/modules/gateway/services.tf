@@ -15,7 +15,8 @@ locals {
     "storage.googleapis.com",
     ],
     local.vertex ? ["aiplatform.googleapis.com"] : [],
-  var.network == null ? [] : ["compute.googleapis.com"]))
+    var.network == null && var.limit_store == null ? [] : ["compute.googleapis.com"],
+  var.limit_store == null ? [] : ["redis.googleapis.com"]))
 
   vertex = anytrue([for u in values(try(yamldecode(var.config).upstreams, {})) : try(u.kind == "vertex", false)])
 }

@@ -185,7 +185,7 @@ variable "function" {
 }
 
 variable "network" {
-  description = "A subnetwork through which the function calls private upstreams and identity providers (Direct VPC egress). Null: by the internet alone."
+  description = "A subnetwork through which the function calls private upstreams, identity providers and a limit store (Direct VPC egress). Null: by the internet alone, and limit_store has a network of its own."
   type = object({
     network     = string
     subnetwork  = string
@@ -200,6 +200,32 @@ variable "network" {
   validation {
     condition     = var.network == null || try(split("/", var.network.subnetwork)[3] == var.region, true)
     error_message = "network.subnetwork must be in the function's region."
+  }
+}
+
+variable "limit_store" {
+  description = "A Memorystore for Redis in which all instances count the configuration's limits together; {} is the smallest. Null: none is made, and each instance counts for itself or in a store that the configuration names."
+  type = object({
+    memory_gb = optional(number, 1) # holds the counts of millions of clients
+    tier      = optional(string, "BASIC")
+    range     = optional(string) # of its own subnetwork, 10.0.0.0/20 unless said; later it can grow, and nothing else
+  })
+  default = null
+  validation {
+    condition     = var.limit_store == null || try(contains(["BASIC", "STANDARD_HA"], var.limit_store.tier), false)
+    error_message = "limit_store.tier must be BASIC, which forgets what was counted when it fails or is maintained, or STANDARD_HA, which has a replica and costs more."
+  }
+  validation {
+    condition     = var.limit_store == null || try(var.limit_store.memory_gb >= 1 && var.limit_store.memory_gb <= 300 && floor(var.limit_store.memory_gb) == var.limit_store.memory_gb, false)
+    error_message = "limit_store.memory_gb is from 1 to 300 whole GB."
+  }
+  validation {
+    condition     = try(var.limit_store.range, null) == null || try(tonumber(split("/", var.limit_store.range)[1]) <= 26 && cidrsubnet(var.limit_store.range, 0, 0) == var.limit_store.range && can(regex("^(10|172\\.(1[6-9]|2[0-9]|3[01])|192\\.168)\\.", var.limit_store.range)), false)
+    error_message = "limit_store.range must be a private range such as 10.0.0.0/20, of 26 bits or fewer and without bits beyond them: Cloud Run takes addresses by the 16."
+  }
+  validation {
+    condition     = try(var.limit_store.range, null) == null || var.network == null
+    error_message = "limit_store.range is of the network that is made where network is null. The given network has its subnetwork already."
   }
 }
 
@@ -270,6 +296,7 @@ variable "alerts" {
     error_ratio         = optional(number, 0.05) # answers of 5xx among all, over 10 minutes
     denials             = optional(number, 50)   # answers of 403 in 10 minutes
     p95_latency_seconds = optional(number, 60)   # of whole answers, streams included
+    budget_used         = optional(number, 0.8)  # of a limit's money for the day or month; 1 is all of it
   })
   default  = {}
   nullable = false
@@ -280,6 +307,10 @@ variable "alerts" {
   validation {
     condition     = var.alerts.error_ratio > 0 && var.alerts.error_ratio < 1 && var.alerts.denials > 0 && var.alerts.p95_latency_seconds > 0
     error_message = "alerts.error_ratio is between 0 and 1 (0.05 is five in a hundred); denials and p95_latency_seconds are above 0."
+  }
+  validation {
+    condition     = var.alerts.budget_used > 0 && var.alerts.budget_used <= 1
+    error_message = "alerts.budget_used is a share, above 0 and at most 1: 0.8 is eighty in a hundred, 1 tells when nothing is left."
   }
 }
 

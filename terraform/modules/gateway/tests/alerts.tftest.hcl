@@ -39,3 +39,26 @@ run "at_no_latency" {
   }
   expect_failures = [var.alerts]
 }
+
+run "a_budget_in_percent" {
+  command = plan
+  variables {
+    alerts = { budget_used = 80 }
+  }
+  expect_failures = [var.alerts]
+}
+
+run "a_budget_of_which_nothing_is_used" {
+  command = plan
+  variables {
+    alerts = { budget_used = 0 }
+  }
+  expect_failures = [var.alerts]
+}
+
+run "a_budget_of_which_all_is_used" {
+  command = plan
+  variables {
+    alerts = { budget_used = 1 }
+  }
+}

@@ -76,3 +76,63 @@ run "two_files_of_one_name" {
   }
   expect_failures = [google_secret_manager_secret.file]
 }
+
+run "the_configuration_counts_in_a_store_that_nobody_makes" {
+  command = plan
+  variables {
+    config = "models: {}\nlimit_store: {url_env: GATEWAY_LIMIT_STORE, ca: {env: GATEWAY_LIMIT_STORE_CA}}"
+  }
+  expect_failures = [google_cloudfunctions2_function.gateway]
+}
+
+run "the_configuration_reads_the_store_from_a_variable_that_nobody_sets" {
+  command = plan
+  variables {
+    config = "models: {}\nlimit_store: {url_env: REDIS_URL}"
+  }
+  expect_failures = [google_cloudfunctions2_function.gateway]
+}
+
+run "the_configuration_counts_in_memory_beside_a_store" {
+  command = plan
+  variables {
+    config      = "models: {}\nlimits: [{name: all, groups: [team], requests_per_minute: 600}]\nlimit_store: memory"
+    function    = { max_instances = 1 }
+    limit_store = {}
+  }
+  expect_failures = [google_cloudfunctions2_function.gateway]
+}
+
+run "the_configuration_has_no_store_and_one_is_made" {
+  command = plan
+  variables {
+    limit_store = {}
+  }
+  expect_failures = [google_cloudfunctions2_function.gateway]
+}
+
+run "the_configuration_reads_the_store_and_not_its_authority" {
+  command = plan
+  variables {
+    config      = "models: {}\nlimit_store: {url_env: GATEWAY_LIMIT_STORE}"
+    limit_store = {}
+  }
+  expect_failures = [google_cloudfunctions2_function.gateway]
+}
+
+run "the_configuration_reads_another_variable_than_is_set" {
+  command = plan
+  variables {
+    config      = "models: {}\nlimit_store: {url_env: REDIS_URL, ca: {env: GATEWAY_LIMIT_STORE_CA}}"
+    limit_store = {}
+  }
+  expect_failures = [google_cloudfunctions2_function.gateway]
+}
+
+run "the_configuration_counts_in_the_store_that_is_made" {
+  command = plan
+  variables {
+    config      = "models: {}\nlimit_store: {url_env: GATEWAY_LIMIT_STORE, ca: {env: GATEWAY_LIMIT_STORE_CA}}"
+    limit_store = {}
+  }
+}

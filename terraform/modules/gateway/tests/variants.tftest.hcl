@@ -24,6 +24,15 @@ mock_provider "google" {
   mock_resource "google_storage_bucket_object" {
     defaults = { generation = 1700000000000001 }
   }
+  mock_resource "google_compute_network" {
+    defaults = { id = "projects/acme-gateway/global/networks/gateway-limits" }
+  }
+  mock_resource "google_compute_subnetwork" {
+    defaults = { id = "projects/acme-gateway/regions/europe-west4/subnetworks/gateway-limits" }
+  }
+  mock_resource "google_redis_instance" {
+    defaults = { host = "10.127.0.3", port = 6378, server_ca_certs = [{ cert = "the old authority\n" }, { cert = "the new authority\n" }] }
+  }
   mock_resource "google_monitoring_dashboard" {
     defaults = { id = "projects/123456789012/dashboards/4711" }
   }
@@ -51,7 +60,7 @@ run "the_least" {
     error_message = "Where everybody may invoke, nobody else needs to."
   }
   assert {
-    condition     = length(google_secret_manager_secret.credential) + length(google_service_account.upstream) + length(google_cloudbuild_trigger.push) + length(google_monitoring_notification_channel.email) + length(google_cloud_run_v2_service_iam_member.checkers_invoke) + length(one(google_cloudfunctions2_function.gateway.service_config).direct_vpc_network_interface) == 0
+    condition     = length(google_secret_manager_secret.credential) + length(google_service_account.upstream) + length(google_cloudbuild_trigger.push) + length(google_monitoring_notification_channel.email) + length(google_redis_instance.limits) + length(google_compute_network.limits) + length(google_cloud_run_v2_service_iam_member.checkers_invoke) + length(one(google_cloudfunctions2_function.gateway.service_config).direct_vpc_network_interface) == 0
     error_message = "Something is made that nobody asked for."
   }
   assert {
@@ -193,6 +202,94 @@ run "private_addresses_by_the_network" {
   assert {
     condition     = one(google_cloudfunctions2_function.gateway.service_config).direct_vpc_egress == "VPC_EGRESS_PRIVATE_RANGES_ONLY"
     error_message = "Public upstreams would be called by the network too."
+  }
+}
+
+run "a_limit_store_in_a_network_of_its_own" {
+  variables {
+    config              = "models: {}\nlimit_store: {url_env: GATEWAY_LIMIT_STORE, ca: {env: GATEWAY_LIMIT_STORE_CA}}"
+    limit_store         = {}
+    labels              = { team = "ml-platform" }
+    deletion_protection = true
+  }
+  assert {
+    condition     = one(google_redis_instance.limits).tier == "BASIC" && one(google_redis_instance.limits).memory_size_gb == 1 && one(google_redis_instance.limits).connect_mode == "DIRECT_PEERING" && one(google_redis_instance.limits).authorized_network == one(google_compute_network.limits).id
+    error_message = "The smallest limit store is another, or in another network."
+  }
+  assert {
+    condition     = !one(google_redis_instance.limits).auth_enabled && one(google_redis_instance.limits).transit_encryption_mode == "SERVER_AUTHENTICATION" && one(google_redis_instance.limits).deletion_policy == "PREVENT" && one(google_redis_instance.limits).labels == tomap({ team = "ml-platform" })
+    error_message = "The limit store has a secret, no TLS, no protection or no labels."
+  }
+  assert {
+    condition     = one(one(google_cloudfunctions2_function.gateway.service_config).direct_vpc_network_interface).network == one(google_compute_network.limits).id && one(one(google_cloudfunctions2_function.gateway.service_config).direct_vpc_network_interface).subnetwork == one(google_compute_subnetwork.limits).id && one(google_cloudfunctions2_function.gateway.service_config).direct_vpc_egress == "VPC_EGRESS_PRIVATE_RANGES_ONLY"
+    error_message = "The function is not in the store's network, or calls providers through it, which has no way out."
+  }
+  assert {
+    condition     = { for k, v in google_secret_manager_secret_version.limit_store : k => v.secret_data } == { GATEWAY_LIMIT_STORE = "rediss://10.127.0.3:6378", GATEWAY_LIMIT_STORE_CA = "the old authority\nthe new authority" } && { for v in one(google_cloudfunctions2_function.gateway.service_config).secret_environment_variables : v.key => "${v.secret} ${v.version}" } == { GATEWAY_LIMIT_STORE = "gateway-limit-store 7", GATEWAY_LIMIT_STORE_CA = "gateway-limit-store-ca 7" }
+    error_message = "The function doesn't know where the store is, or one of its authorities."
+  }
+  assert {
+    condition     = one(google_compute_subnetwork.limits).ip_cidr_range == "10.0.0.0/20" && !one(google_compute_network.limits).auto_create_subnetworks
+    error_message = "The network is another."
+  }
+  assert {
+    condition     = length(setsubtract(["compute.googleapis.com", "redis.googleapis.com"], keys(google_project_service.on))) == 0
+    error_message = "A limit store needs the APIs of Memorystore and of networks."
+  }
+}
+
+run "a_limit_store_in_a_given_network" {
+  command = plan
+  variables {
+    config      = "models: {}\nlimit_store: {url_env: GATEWAY_LIMIT_STORE, ca: {env: GATEWAY_LIMIT_STORE_CA}}"
+    limit_store = { tier = "STANDARD_HA", memory_gb = 5 }
+    network = {
+      network    = "projects/acme-gateway/global/networks/private"
+      subnetwork = "projects/acme-gateway/regions/europe-west4/subnetworks/functions"
+    }
+  }
+  assert {
+    condition     = length(google_compute_network.limits) + length(google_compute_subnetwork.limits) == 0 && one(google_redis_instance.limits).authorized_network == var.network.network && one(google_redis_instance.limits).connect_mode == "DIRECT_PEERING"
+    error_message = "The store is not in the given network, or another is made."
+  }
+  assert {
+    condition     = one(google_redis_instance.limits).tier == "STANDARD_HA" && one(google_redis_instance.limits).memory_size_gb == 5
+    error_message = "The store is another than was asked for."
+  }
+}
+
+run "a_limit_store_in_a_shared_network" {
+  command = plan
+  variables {
+    config      = "models: {}\nlimit_store: {url_env: GATEWAY_LIMIT_STORE, ca: {env: GATEWAY_LIMIT_STORE_CA}}"
+    limit_store = {}
+    network = {
+      network    = "projects/acme-net/global/networks/private"
+      subnetwork = "projects/acme-net/regions/europe-west4/subnetworks/functions"
+    }
+  }
+  assert {
+    condition     = one(google_redis_instance.limits).connect_mode == "PRIVATE_SERVICE_ACCESS"
+    error_message = "Another project's network is reached by private service access alone."
+  }
+}
+
+run "what_is_told_of_budgets" {
+  command = plan
+  variables {
+    alerts = { budget_used = 0.5 }
+  }
+  assert {
+    condition     = endswith(google_logging_metric.counter["budgets_used_up"].filter, " AND jsonPayload.budget_used>=0.5")
+    error_message = "Calls are counted by ${google_logging_metric.counter["budgets_used_up"].filter}."
+  }
+  assert {
+    condition     = strcontains(google_monitoring_alert_policy.on["budget"].documentation[0].content, "used to 0.5 or more")
+    error_message = "The alert says another share than it rings at."
+  }
+  assert {
+    condition     = google_logging_metric.distribution["cost"].label_extractors == tomap({ group = "EXTRACT(jsonPayload.charged_group)", target_model = "EXTRACT(jsonPayload.target_model)" }) && google_logging_metric.distribution["input_tokens"].label_extractors.group == "EXTRACT(jsonPayload.charged_group)" && google_logging_metric.distribution["output_tokens"].label_extractors.group == "EXTRACT(jsonPayload.charged_group)"
+    error_message = "Money and tokens are not told by group."
   }
 }
 

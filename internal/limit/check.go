@@ -1,0 +1,72 @@
+package limit
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"llmgateway.dev/gateway/internal/config"
+	"llmgateway.dev/gateway/internal/operation"
+)
+
+// Check finds limits on operations that aren't there, and warns of limits that match no request.
+func Check(c *config.Config) (warnings []string, faults config.Faults) {
+	var known []string
+	for _, op := range operation.All() {
+		if !op.IsList() { // which nothing limits
+			known = append(known, string(op.Name))
+		}
+	}
+	for _, g := range operation.Groups() {
+		known = append(known, string(g))
+	}
+	slices.Sort(known)
+	known = slices.Compact(known)
+	for i, r := range newRules(c) {
+		path := fmt.Sprintf("limits[%d]", i)
+		for j, name := range r.Operations {
+			if name != "" && !slices.Contains(known, name) {
+				faults = append(faults, c.Fault(fmt.Sprintf("%s.operations[%d]", path, j), "no operation or group of operations is called %q; %s", name, config.Suggest(name, known)))
+			}
+		}
+		if why := r.nothing(c.Issuers); why != "" {
+			warnings = append(warnings, fmt.Sprintf("limit %s matches no request: %s", r.label, why))
+		}
+	}
+	return warnings, faults
+}
+
+// nothing says why the rule matches no request, or "".
+func (r *rule) nothing(issuers []config.Issuer) string {
+	may := slices.DeleteFunc(slices.Clone(issuers), func(is config.Issuer) bool {
+		return r.Issuers != nil && !slices.Contains(r.Issuers, is.URL)
+	})
+	if r.Clients != nil && !slices.ContainsFunc(r.Clients, func(client string) bool {
+		issuer, _, _ := strings.Cut(client, "#")
+		return slices.ContainsFunc(may, func(is config.Issuer) bool { return is.URL == issuer })
+	}) {
+		return "its clients are of none of its issuers"
+	}
+	if r.Groups != nil && !slices.ContainsFunc(r.Groups, func(g string) bool {
+		return slices.ContainsFunc(may, func(is config.Issuer) bool { return mayBeOf(is, g, issuers) })
+	}) {
+		return "its groups are of none of its issuers, whose group_prefix says how theirs begin"
+	}
+	named := r.Models != nil || r.Per == config.PerModel
+	if named && r.operations != nil && len(r.operations) > 0 && !slices.ContainsFunc(operation.All(), func(op *operation.Operation) bool {
+		return r.operations[op.Name] && op.NeedsModel()
+	}) {
+		return "its operations name no model"
+	}
+	return ""
+}
+
+// mayBeOf reports whether the issuer's clients may be in the group.
+func mayBeOf(is config.Issuer, group string, all []config.Issuer) bool {
+	if is.GroupPrefix != "" {
+		return strings.HasPrefix(group, is.GroupPrefix)
+	}
+	return !slices.ContainsFunc(all, func(other config.Issuer) bool {
+		return other.GroupPrefix != "" && strings.HasPrefix(group, other.GroupPrefix)
+	})
+}
