@@ -6,8 +6,9 @@ resource "google_service_account" "deploy" {
   depends_on   = [google_project_service.on]
 }
 
-# What modules/gateway makes it must be able to make, change and delete. That is much: who may say who reads a secret
-# can read it. So builds run from one branch, on approval, and nobody holds a key of this account.
+# What modules/gateway makes it must be able to make, change and delete. That is much: secretmanager.admin reads secrets'
+# values, and a role without that would gain little, because who may say who reads a secret can read it. So builds run
+# from one branch, on approval, nobody holds a key of this account, and each reading is logged.
 resource "google_project_iam_member" "deployer_makes" {
   for_each = toset([
     "roles/artifactregistry.admin",         # the images' repository, and who writes there
@@ -37,9 +38,20 @@ resource "google_project_iam_member" "deployer_grants" {
   member  = google_service_account.deploy.member
   condition {
     title       = "listed roles alone"
-    description = "What modules/gateway grants on the project: log writing for builds, and the roles of upstream_account"
-    expression  = "api.getAttribute('iam.googleapis.com/modifiedGrantsByRole', []).hasOnly([${join(", ", [for r in sort(setunion(["roles/logging.logWriter"], var.upstream_roles)) : "'${r}'"])}])"
+    description = "What modules/gateway grants on the project: log writing and source reading for builds, and the roles of upstream_account"
+    expression  = "api.getAttribute('iam.googleapis.com/modifiedGrantsByRole', []).hasOnly([${join(", ", [for r in sort(setunion(["roles/logging.logWriter", "roles/storage.objectViewer"], var.upstream_roles)) : "'${r}'"])}])"
   }
+}
+
+# Google logs who changes policies in any case, and who reads a secret's value only where it is told to.
+resource "google_project_iam_audit_config" "secrets" {
+  project = var.project
+  service = "secretmanager.googleapis.com"
+  audit_log_config {
+    log_type = "DATA_READ"
+  }
+
+  depends_on = [google_project_service.on]
 }
 
 # The trigger runs builds as it, and so it must act as itself.
@@ -56,7 +68,7 @@ resource "google_service_account_iam_member" "deployer_mints_its_id_tokens" {
   member             = google_service_account.deploy.member
 }
 
-# Who may submit builds by hand.
+# Who submits builds by hand acts as it. What else that takes, README.md says.
 resource "google_service_account_iam_member" "submitter_acts_as_deployer" {
   for_each           = var.submitters
   service_account_id = google_service_account.deploy.name

@@ -42,7 +42,7 @@ variable "github" {
 }
 
 variable "submitters" {
-  description = "Who may submit builds by hand (gcloud builds submit)."
+  description = "Who may act as the deployer, as builds submitted by hand do. README.md says what else gcloud builds submit takes."
   type        = set(string)
   default     = []
   nullable    = false

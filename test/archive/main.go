@@ -40,15 +40,23 @@ func main() {
 	}
 }
 
-// writeVariables writes modules/gateway's variable archive. Terraform runs elsewhere, so the path
-// is absolute.
+// writeVariables writes modules/gateway's variable archive. The path is as an environment's folder sees it, where
+// Terraform runs, and so the same in every checkout: the provider takes another path for another object, and deletes
+// the one that is served from.
 func writeVariables(to, file string, archive []byte) error {
 	path, err := filepath.Abs(file)
 	if err != nil {
 		return err
 	}
+	folder, err := filepath.Abs("terraform/environments/any")
+	if err != nil {
+		return err
+	}
+	if path, err = filepath.Rel(folder, path); err != nil {
+		return err
+	}
 	variables, err := json.MarshalIndent(map[string]any{
-		"archive": map[string]string{"path": path, "sha256": fmt.Sprintf("%x", sha256.Sum256(archive))},
+		"archive": map[string]string{"path": filepath.ToSlash(path), "sha256": fmt.Sprintf("%x", sha256.Sum256(archive))},
 	}, "", "  ")
 	if err != nil {
 		return err

@@ -143,12 +143,14 @@ func TestCloudBuildKnowsEveryField(t *testing.T) {
 		t.Fatal(err)
 	}
 	g := newGoogle(t)
+	const builds = "acme-builds"
+	g.AddProject(builds, 210987654321, "cloudbuild.googleapis.com")
 	submit := func(document map[string]any) string {
 		body, err := json.Marshal(document)
 		if err != nil {
 			t.Fatal(err)
 		}
-		r, err := http.NewRequest("POST", "https://cloudbuild.googleapis.com/v1/projects/"+project+"/locations/europe-west4/builds", bytes.NewReader(body))
+		r, err := http.NewRequest("POST", "https://cloudbuild.googleapis.com/v1/projects/"+builds+"/locations/europe-west4/builds", bytes.NewReader(body))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -161,11 +163,18 @@ func TestCloudBuildKnowsEveryField(t *testing.T) {
 		said, _ := io.ReadAll(answer.Body)
 		return string(said)
 	}
-	if said := submit(document); strings.Contains(said, "STRICT: body") {
+	// The double reads a build by its document, and runs none.
+	const read = "STRICT: not modelled: cloudbuild.projects.locations.builds.create"
+	if said := submit(document); !strings.Contains(said, read) {
 		t.Error(said)
 	}
 	document["rollback"] = true
-	if said := submit(document); !strings.Contains(said, "rollback") {
+	if said := submit(document); !strings.Contains(said, "STRICT: unknown field rollback") {
 		t.Errorf("an unknown field was not refused: %s", said)
+	}
+	delete(document, "rollback")
+	document["steps"].([]any)[0].(map[string]any)["allowFailure"] = "sometimes"
+	if said := submit(document); !strings.Contains(said, "STRICT: ") || strings.Contains(said, read) {
+		t.Errorf("a field of another type was not refused: %s", said)
 	}
 }

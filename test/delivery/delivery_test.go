@@ -8,6 +8,7 @@ package delivery
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -21,6 +22,7 @@ import (
 
 	"llmgateway.dev/gateway/test/buildpack"
 	"llmgateway.dev/gateway/test/googleapis"
+	"llmgateway.dev/gateway/test/leaks"
 	"llmgateway.dev/gateway/test/provider"
 	"llmgateway.dev/gateway/test/sandbox"
 )
@@ -142,14 +144,14 @@ func without(m map[string]string, name string) map[string]string {
 
 // One environment from nothing to a gateway that answers, through a deployment that must be taken back.
 func TestADeployment(t *testing.T) {
-	g, dir := newGoogle(t), workspace(t)
+	g, dir, given := newGoogle(t), workspace(t), smoke
 	g.internet.Metadata(g.metadata(deployer))
 	machine := append(os.Environ(), "CHECKPOINT_DISABLE=1")
 	submit := func(without ...string) (log, error) {
 		t.Helper()
 		b := readBuild(t)
 		b.Steps = slices.DeleteFunc(b.Steps, func(s step) bool { return slices.Contains(without, s.ID) })
-		b = b.submitted(project, smoke)
+		b = b.submitted(project, given)
 		if want := "projects/" + project + "/serviceAccounts/" + deployer; b.ServiceAccount != want {
 			t.Fatalf("builds run as %s, not %s", b.ServiceAccount, want)
 		}
@@ -219,8 +221,11 @@ func TestADeployment(t *testing.T) {
 	g.serves(t)
 	write(t, source, whole)
 
-	// And the next build deploys as if nothing had been.
-	if printed, err := submit(); err != nil {
+	// And the next build deploys as if nothing had been, where clients come by a domain, which the smoke test does then, too:
+	// behind a load balancer the function's own URL is closed.
+	g.closed.Store(true)
+	given = with(smoke, "_URL", "https://"+domain)
+	if printed, err = submit(); err != nil {
 		t.Fatalf("%v\n%s\n%s", err, printed["apply"], printed["smoke"])
 	}
 	// The gateway looks for the environment's identity provider, and nobody for anything else.
@@ -228,6 +233,23 @@ func TestADeployment(t *testing.T) {
 		t.Errorf("somebody asked for names that aren't Google's or OpenAI's: %v", got)
 	}
 	g.leaksNothing(t, dir, printed)
+	g.wouldFindLeaks(t, dir, printed)
+}
+
+// A configuration that isn't one stops the build before anything is planned.
+func TestAFaultyConfigurationIsNeverPlanned(t *testing.T) {
+	dir := workspace(t)
+	path := filepath.Join(dir, "terraform/environments/staging/config/gateway.yaml")
+	write(t, path, strings.Replace(read(t, path), "default_upstream: openai", "default_upstream: opena", 1))
+	b := readBuild(t)
+	b.Steps = slices.DeleteFunc(b.Steps, func(s step) bool { return s.ID == "test" }) // which would have caught it
+	printed, err := b.submitted(project, smoke).run(t.Context(), dir, os.Environ())
+	if err == nil || !strings.HasPrefix(err.Error(), "step check:") || !strings.Contains(err.Error(), "opena") {
+		t.Error(err)
+	}
+	if _, planned := printed["plan"]; planned || len(printed) != 3 {
+		t.Errorf("there were the steps %v", slices.Sorted(maps.Keys(printed)))
+	}
 }
 
 // bootstrap is what a person does, once.
@@ -277,47 +299,94 @@ func (g *google) serves(t *testing.T) {
 	}
 }
 
-// leaksNothing looks for the credential in all that the builds left: logs, plans, states and records.
-func (g *google) leaksNothing(t *testing.T, dir string, printed log) {
+// left is all that the builds left, by where it is: logs, records, objects in all their generations, and dist/.
+func (g *google) left(t *testing.T, dir string, printed log) map[string][]byte {
 	t.Helper()
-	secrets := []string{g.key}
-	g.mu.Lock()
-	for _, token := range g.tokens {
-		secrets = append(secrets, token)
+	all := g.Objects()
+	for step, text := range printed {
+		all["step "+step] = []byte(text)
 	}
-	g.mu.Unlock()
-	texts := maps.Clone(printed)
-	texts["the records"] = strings.Join(g.service.Log(), "\n")
-	for _, name := range g.Left() {
-		if bucket, object, ok := strings.Cut(strings.TrimPrefix(name, "projects/_/buckets/"), "/objects/"); ok {
-			object, _, _ = strings.Cut(object, "#")
-			if data, err := g.Object(bucket, object, 0); err == nil {
-				texts[name] = string(data)
-			}
-		}
-	}
+	all["the records"] = []byte(strings.Join(g.service.Log(), "\n"))
 	if err := filepath.WalkDir(filepath.Join(dir, "dist"), func(path string, d os.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
 		}
-		texts[path] = read(t, path)
+		all["dist/"+d.Name()] = []byte(read(t, path))
 		return nil
 	}); err != nil {
 		t.Fatal(err)
 	}
+	return all
+}
+
+// find returns where a secret is.
+func find(all map[string][]byte, secrets ...string) (found []string) {
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		found = append(found, leaks.In(name, all[name], secrets...)...)
+	}
+	return found
+}
+
+// leaksNothing looks for the credential, and for tokens of Google's, in all that the builds left.
+func (g *google) leaksNothing(t *testing.T, dir string, printed log) {
+	t.Helper()
+	g.mu.Lock()
+	secrets := append(slices.Collect(maps.Values(g.tokens)), g.key)
+	g.mu.Unlock()
+	all := g.left(t, dir, printed)
+	if found := find(all, secrets...); len(found) > 0 {
+		t.Errorf("a secret is in %q", found)
+	}
 	states := 0
-	for where, text := range texts {
-		if strings.Contains(where, "tfstate") {
+	for name := range all {
+		if strings.Contains(name, "default.tfstate#") {
 			states++
 		}
-		for _, secret := range secrets {
-			if strings.Contains(text, secret) {
-				t.Errorf("%s holds a secret", where)
-			}
+	}
+	if states < 2 || all["dist/plan.tfplan"] == nil {
+		t.Errorf("former states or the plan were not looked at, only %q", slices.Sorted(maps.Keys(all)))
+	}
+}
+
+// wouldFindLeaks shows that leaksNothing means something: a value that does pass through Terraform is found in the plan,
+// in the state, and in the former state when it has gone from the present one.
+func (g *google) wouldFindLeaks(t *testing.T, dir string, printed log) {
+	t.Helper()
+	const canary, address = "sk-canary-4711", "module.gateway.google_secret_manager_secret_version.canary"
+	terraform := func(args ...string) {
+		t.Helper()
+		cmd := exec.CommandContext(t.Context(), "terraform", args...)
+		cmd.Dir = filepath.Join(dir, "terraform/environments/staging")
+		cmd.Env = append(os.Environ(), "GOOGLE_OAUTH_ACCESS_TOKEN="+g.token(owner), "CHECKPOINT_DISABLE=1", "TF_INPUT=0")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("terraform %s: %v\n%s", args[0], err, out)
 		}
 	}
-	if states == 0 {
-		t.Errorf("no state was looked at, only %v", slices.Sorted(maps.Keys(texts)))
+	found := func() string { return strings.Join(find(g.left(t, dir, printed), canary), "\n") }
+	file, plan, archive := filepath.Join(dir, "terraform/modules/gateway/canary.tf"), filepath.Join(dir, "dist/plan.tfplan"), "-var-file="+filepath.Join(dir, "dist/archive.tfvars.json")
+	write(t, file, `resource "google_secret_manager_secret_version" "canary" {
+  secret      = google_secret_manager_secret.credential["openai"].id
+  secret_data = "`+canary+`"
+}
+`)
+	terraform("plan", "-target="+address, archive, "-out="+plan)
+	if got := found(); !strings.Contains(got, "dist/plan.tfplan: tfplan") {
+		t.Errorf("a value in a plan is found in %q alone", got)
+	}
+	terraform("apply", plan)
+	if got := found(); !strings.Contains(got, "default.tfstate#") {
+		t.Errorf("a value in the state is found in %q alone", got)
+	}
+	if err := errors.Join(os.Remove(file), os.Remove(plan)); err != nil {
+		t.Fatal(err)
+	}
+	terraform("apply", "-auto-approve", "-target="+address, archive)
+	state, err := g.Object(project+"-gateway-state", "environments/staging/default.tfstate", 0)
+	if err != nil || len(leaks.In("it", state, canary)) > 0 {
+		t.Errorf("the present state still has the value, or %v", err)
+	}
+	if got := found(); !strings.Contains(got, "default.tfstate#") {
+		t.Errorf("a value in a former state is found in %q alone", got)
 	}
 }
 

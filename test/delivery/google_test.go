@@ -18,6 +18,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -33,6 +34,7 @@ const (
 	deployer = "gateway-deploy@" + project + ".iam.gserviceaccount.com"
 	owner    = "owner@example.com"
 	host     = "gateway-abcdef-ez.a.run.app"
+	domain   = "llm.example.com" // of a load balancer before it
 )
 
 // google is Google Cloud under its real names, with OpenAI beside it. Functions that are deployed
@@ -43,7 +45,8 @@ type google struct {
 	internet *sandbox.Internet
 	service  *sandbox.Service
 	openAI   *upstreamtest.Server
-	key      string // of OpenAI
+	key      string      // of OpenAI
+	closed   atomic.Bool // to those who don't come by the load balancer
 
 	mu       sync.Mutex
 	tokens   map[string]string // an account's access token
@@ -53,7 +56,7 @@ type google struct {
 func newGoogle(t testing.TB) *google {
 	t.Helper()
 	if !sandbox.Inside() {
-		t.Skip("no namespaces are to be had here: deployments to Google's real names are not shown")
+		sandbox.Omit(t, "no namespaces are to be had here: deployments to Google's real names are not shown")
 	}
 	cloud, err := googleapis.New()
 	if err != nil {
@@ -79,7 +82,14 @@ func newGoogle(t testing.TB) *google {
 	internet.Serve("api.openai.com", &httputil.ReverseProxy{FlushInterval: -1, Rewrite: func(r *httputil.ProxyRequest) {
 		r.SetURL(&url.URL{Scheme: address.Scheme, Host: address.Host})
 	}})
-	internet.Serve(host, http.HandlerFunc(g.frontEnd))
+	internet.Serve(domain, http.HandlerFunc(g.frontEnd))
+	internet.Serve(host, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if g.closed.Load() {
+			http.Error(w, "<html><title>404 Page not found</title>", http.StatusNotFound)
+			return
+		}
+		g.frontEnd(w, r)
+	}))
 	return g
 }
 

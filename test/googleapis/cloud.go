@@ -9,7 +9,7 @@
 //
 // It can't show quotas, propagation delays, organisation policies or Google's own normalisation where no rule here
 // knows of it. What the caller may do is judged by the roles it holds, as far as roles.txt knows their permissions; of
-// IAM conditions only the one on modifiedGrantsByRole is evaluated, and all others hold.
+// IAM conditions those on modifiedGrantsByRole and on the beginning of resource.name are evaluated, and all others hold.
 package googleapis
 
 import (

@@ -200,8 +200,14 @@ func (c *call) source(r *resource, s *spec) error {
 	if o == nil {
 		return notFound("The source gs://%s/%s#%s was not found.", from.Bucket, from.Object, from.Generation)
 	}
-	if err := c.builds(path.Base(s.BuildConfig.ServiceAccount), "storage.objects.get", o.name); err != nil {
+	builder := path.Base(s.BuildConfig.ServiceAccount)
+	if err := c.builds(builder, "storage.objects.get", o.name); err != nil { // whether Google asks this, too, isn't known
 		return err
+	}
+	staged := c.stage(r, o)
+	if !strings.HasSuffix(builder, "@developer.gserviceaccount.com") && !c.may(builder, "storage.objects.get", staged.name) {
+		bucket := path.Base(bucketOf(staged.name))
+		return denied("Build failed with status: FAILURE and message: failed to Fetch: failed to download archive gs://%s/%s: Access to bucket %[1]s denied. You must grant Storage Object Viewer permission to %[3]s.", bucket, text(staged.body, "name"), builder)
 	}
 	if _, err := zip.NewReader(bytes.NewReader(o.data), int64(len(o.data))); err != nil {
 		return invalid("The source gs://%s/%s is no zip archive: %v.", from.Bucket, from.Object, err)
@@ -210,6 +216,30 @@ func (c *call) source(r *resource, s *spec) error {
 	put(r.body, resolved, "buildConfig", "sourceProvenance", "resolvedStorageSource")
 	put(r.body, text(o.body, "generation"), "buildConfig", "source", "storageSource", "generation")
 	return nil
+}
+
+// stage copies the archive to where builds fetch it from: a bucket that Google makes in the function's project and region,
+// and leaves behind (github.com/hashicorp/terraform-provider-google/issues/20571).
+func (c *call) stage(r, o *resource) *resource {
+	bucket, name := "gcf-v2-sources-"+c.projectNumber(c.project)+"-"+location(r.name), path.Base(r.name)+"/function-source.zip"
+	if c.resources[bucketName(bucket)] == nil {
+		c.resources[bucketName(bucket)] = &resource{name: bucketName(bucket), kind: "storage.buckets", body: map[string]any{
+			"kind": "storage#bucket", "id": bucket, "name": bucket, "projectNumber": c.projectNumber(c.project), "location": strings.ToUpper(location(r.name)),
+			"versioning": map[string]any{"enabled": true},
+		}}
+	}
+	if former := c.object(bucket, name, 0); former != nil {
+		if bytes.Equal(former.data, o.data) {
+			return former
+		}
+		c.supersede(bucket, former)
+	}
+	generation := strconv.Itoa(1700000000000000 + c.number())
+	staged := &resource{name: bucketName(bucket) + "/objects/" + name + "#" + generation, kind: "storage.objects", data: o.data, body: map[string]any{
+		"kind": "storage#object", "name": name, "bucket": bucket, "generation": generation, "timeCreated": now(),
+	}}
+	c.resources[staged.name] = staged
+	return staged
 }
 
 // size is about time, processors and memory (cloud.google.com/run/docs/configuring/services/cpu and memory-limits).

@@ -50,6 +50,24 @@ func TestARevisionIsMadeWhereOneIsNeeded(t *testing.T) {
 	}
 }
 
+// staged is the bucket that Google makes for functions' sources, and leaves.
+const staged = "gcf-v2-sources-" + number + "-europe-west4"
+
+// Google's words, by which a person finds what to grant.
+func TestABuildFetchesTheSourceFromGooglesOwnBucket(t *testing.T) {
+	c, f := withFunction(t)
+	denied := "Access to bucket " + staged + " denied. You must grant Storage Object Viewer permission to " + account("gateway-build")
+	for _, condition := range []string{"", `resource.name.startsWith("projects/_/buckets/acme-source")`} {
+		c.conditional("roles/storage.objectViewer", "serviceAccount:"+account("gateway-build"), condition)
+		c.refused("POST "+functions+"?functionId=gateway", f, 403, denied)
+	}
+	c.conditional("roles/storage.objectViewer", "serviceAccount:"+account("gateway-build"), `resource.name.startsWith('projects/_/buckets/`+staged+`')`)
+	c.do("POST "+functions+"?functionId=gateway", f)
+	if data, err := c.Object(staged, "gateway/function-source.zip", 0); err != nil || string(data) != zipped() {
+		t.Errorf("the copy is %d bytes, %v", len(data), err)
+	}
+}
+
 func TestASlowDeploymentIsWaitedFor(t *testing.T) {
 	c, f := withFunction(t)
 	release := make(chan struct{})

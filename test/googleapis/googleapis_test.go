@@ -137,10 +137,28 @@ func payload(s string) object {
 // grant gives a member a role by read-modify-write.
 func (c *cloud) grant(resource, get, set, role, member string) {
 	c.Helper()
-	policy := c.do(get+" "+resource+":getIamPolicy", nil)
+	var asked any
+	if strings.HasPrefix(resource, "cloudresourcemanager/") {
+		asked = object{"options": object{"requestedPolicyVersion": 3}} // or conditions would be lost
+	}
+	policy := c.do(get+" "+resource+":getIamPolicy", asked)
 	bindings, _ := policy["bindings"].([]any)
 	policy["bindings"] = append(bindings, object{"role": role, "members": []string{member}})
 	c.do(set+" "+resource+":setIamPolicy", object{"policy": policy})
+}
+
+// conditional gives a member a role on the project, under a condition and no other; without one it takes the role.
+func (c *cloud) conditional(role, member, expression string) {
+	c.Helper()
+	const p = "POST cloudresourcemanager/v1/projects/" + project
+	policy := c.do(p+":getIamPolicy", object{"options": object{"requestedPolicyVersion": 3}})
+	all, _ := policy["bindings"].([]any)
+	all = slices.DeleteFunc(all, func(b any) bool { return at(b, "role") == role })
+	if expression != "" {
+		all = append(all, object{"role": role, "members": []string{member}, "condition": object{"title": "t", "expression": expression}})
+	}
+	policy["bindings"], policy["version"] = all, 3
+	c.do(p+":setIamPolicy", object{"policy": policy})
 }
 
 // upload makes an object and returns its generation.
@@ -175,6 +193,7 @@ func withFunction(t *testing.T) (*cloud, object) {
 	c.do("POST artifactregistry/v1/"+region+"/repositories?repositoryId=images", object{"format": "DOCKER"})
 	c.grant("artifactregistry/v1/"+region+"/repositories/images", "GET", "POST", "roles/artifactregistry.writer", "serviceAccount:"+account("gateway-build"))
 	c.grant("cloudresourcemanager/v1/projects/"+project, "POST", "POST", "roles/logging.logWriter", "serviceAccount:"+account("gateway-build"))
+	c.conditional("roles/storage.objectViewer", "serviceAccount:"+account("gateway-build"), `resource.name.startsWith("projects/_/buckets/gcf-v2-sources-")`)
 	c.do("POST secretmanager/v1/projects/"+project+"/secrets?secretId=config", object{"replication": object{"automatic": object{}}})
 	c.do("POST secretmanager/v1/projects/"+project+"/secrets/config:addVersion", payload("a: 1"))
 	c.grant("secretmanager/v1/projects/"+project+"/secrets/config", "GET", "POST", "roles/secretmanager.secretAccessor", "serviceAccount:"+account("gateway-run"))
@@ -355,6 +374,8 @@ func TestWhatIsLeftIsListed(t *testing.T) {
 	want := []string{
 		"projects/_/buckets/acme-source",
 		"projects/_/buckets/acme-source/objects/function.zip#" + generation,
+		"projects/_/buckets/" + staged,
+		"projects/_/buckets/" + staged + "/objects/gateway/function-source.zip#" + c.do("GET storage/v1/b/"+staged+"/o/gateway%2Ffunction-source.zip", nil)["generation"].(string),
 		"projects/acme-test/locations/europe-west4/repositories/images",
 		"projects/acme-test/secrets/config",
 		"projects/acme-test/secrets/config/versions/1 DISABLED",
@@ -362,6 +383,7 @@ func TestWhatIsLeftIsListed(t *testing.T) {
 		"projects/acme-test/serviceAccounts/" + account("gateway-run"),
 		"projects/acme-test/services/dns.googleapis.com",
 		"projects/acme-test: roles/logging.logWriter to serviceAccount:" + account("gateway-build"),
+		"projects/acme-test: roles/storage.objectViewer to serviceAccount:" + account("gateway-build"),
 	}
 	if got := c.Left(); !slices.Equal(got, want) {
 		t.Errorf("left: %q", got)
@@ -407,7 +429,7 @@ func TestCallersNeedRoles(t *testing.T) {
 	deploy.refused("GET secretmanager/v1/projects/"+project+"/secrets/config/versions/1:access", nil, 403, "secretmanager.versions.access")
 	c.as(account("gateway-run")).do("GET secretmanager/v1/projects/"+project+"/secrets/config/versions/latest:access", nil)
 
-	policy := c.do("POST cloudresourcemanager/v1/projects/"+project+":getIamPolicy", object{})
+	policy := c.do("POST cloudresourcemanager/v1/projects/"+project+":getIamPolicy", object{"options": object{"requestedPolicyVersion": 3}})
 	policy["version"] = 3
 	policy["bindings"] = append(policy["bindings"].([]any), object{"role": "roles/resourcemanager.projectIamAdmin", "members": []string{"serviceAccount:" + account("gateway-deploy")},
 		"condition": object{"title": "logs alone", "expression": "api.getAttribute('iam.googleapis.com/modifiedGrantsByRole', []).hasOnly(['roles/logging.logWriter'])"}})

@@ -85,29 +85,37 @@ func (c *Cloud) may(email, permission, name string, changed ...string) bool {
 		return true
 	}
 	members := []string{"allUsers", "allAuthenticatedUsers", "serviceAccount:" + email, "user:" + email}
-	for ; name != "." && name != "projects/_"; name = path.Dir(name) {
+	on := name // what conditions are about, wherever the role was given
+	for name != "." && name != "projects/_" {
 		r := c.resources[name]
+		name = path.Dir(name)
 		if r == nil {
 			continue
 		}
 		for _, b := range r.policy.Bindings {
-			if roles[b.Role].permits(permission) && b.Condition.holds(changed) && slices.ContainsFunc(b.Members, func(m string) bool { return slices.Contains(members, m) }) {
+			if roles[b.Role].permits(permission) && b.Condition.holds(on, changed) && slices.ContainsFunc(b.Members, func(m string) bool { return slices.Contains(members, m) }) {
 				return true
 			}
 		}
 		if r.kind == "storage.buckets" {
-			return c.may(email, permission, "projects/"+c.projectID(text(r.body, "projectNumber")), changed...)
+			name = "projects/" + c.projectID(text(r.body, "projectNumber"))
 		}
 	}
 	return false
 }
 
-var modifiedGrants = regexp.MustCompile(`^api\.getAttribute\(["']iam\.googleapis\.com/modifiedGrantsByRole["'], \[\]\)\.hasOnly\(\[(.*)\]\)$`)
+var (
+	modifiedGrants = regexp.MustCompile(`^api\.getAttribute\(["']iam\.googleapis\.com/modifiedGrantsByRole["'], \[\]\)\.hasOnly\(\[(.*)\]\)$`)
+	nameBegins     = regexp.MustCompile(`^resource\.name\.startsWith\((?:"([^"]*)"|'([^']*)')\)$`)
+)
 
-// holds evaluates the one condition that limits which roles may be given; others hold.
-func (c *Condition) holds(changed []string) bool {
+// holds evaluates the conditions that limit which roles may be given, and on which resources a role is good; others hold.
+func (c *Condition) holds(name string, changed []string) bool {
 	if c == nil {
 		return true
+	}
+	if m := nameBegins.FindStringSubmatch(c.Expression); m != nil {
+		return strings.HasPrefix(name, m[1]+m[2])
 	}
 	m := modifiedGrants.FindStringSubmatch(c.Expression)
 	return m == nil || !slices.ContainsFunc(changed, func(role string) bool {

@@ -198,6 +198,20 @@ func (c *Cloud) Object(bucket, name string, generation int64) ([]byte, error) {
 	return r.data, nil
 }
 
+// Objects returns the contents of all objects in all their generations, by gs://bucket/object#generation.
+func (c *Cloud) Objects() map[string][]byte {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	all := map[string][]byte{}
+	for name, r := range c.resources {
+		if r.kind == "storage.objects" {
+			bucket, object, _ := strings.Cut(strings.TrimPrefix(name, bucketName("")), "/objects/")
+			all["gs://"+bucket+"/"+object] = r.data
+		}
+	}
+	return all
+}
+
 // target is the bucket and the object that the call names, and the generation in its query.
 func (c *call) target() (bucket, object string, generation int64, err error) {
 	_, rest, _ := strings.Cut(c.name, "/buckets/")

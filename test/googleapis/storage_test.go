@@ -44,6 +44,9 @@ func TestAFormerGenerationStaysWhereTheBucketIsVersioned(t *testing.T) {
 		if got, err := c.Object("acme-bucket", "a/b", 0); err != nil || string(got) != "two" {
 			t.Errorf("the live generation is %q, %v", got, err)
 		}
+		if all := c.Objects(); string(all["gs://acme-bucket/a/b#"+second]) != "two" || string(all["gs://acme-bucket/a/b#"+first]) != map[bool]string{true: "one"}[versioned] {
+			t.Errorf("versioned %v: the objects are %q", versioned, all)
+		}
 		items, _ := c.do("GET "+bucket+"/o?versions=true", nil)["items"].([]any)
 		if want := map[bool]int{true: 2, false: 1}[versioned]; len(items) != want {
 			t.Errorf("versioned %v: %d generations are listed", versioned, len(items))

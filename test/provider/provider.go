@@ -64,17 +64,29 @@ func Install(ctx context.Context) (rc string, err error) {
 	return c.configure()
 }
 
+// CachedTerraform returns what Terraform does, if that takes no build.
+func CachedTerraform() (path string, ok bool) {
+	if path, err := exec.LookPath("terraform"); err == nil {
+		return path, true
+	}
+	c, err := open()
+	if err != nil || !terraform.is(c.terraform()) {
+		return "", false
+	}
+	return c.terraform(), true
+}
+
 // Terraform returns the path of terraform: the one on the PATH or, where there is none, one that is built as Install
 // builds the provider.
 func Terraform(ctx context.Context) (string, error) {
-	if path, err := exec.LookPath("terraform"); err == nil {
+	if path, ok := CachedTerraform(); ok {
 		return path, nil
 	}
 	c, err := open()
 	if err != nil {
 		return "", err
 	}
-	path := filepath.Join(c.dir, "bin", "terraform"+suffix)
+	path := c.terraform()
 	if err := c.have(ctx, terraform, path); err != nil {
 		return "", fmt.Errorf("install Terraform: %w", err)
 	}
@@ -142,6 +154,8 @@ var open = sync.OnceValues(func() (cache, error) {
 		dir = parent
 	}
 })
+
+func (c cache) terraform() string { return filepath.Join(c.dir, "bin", "terraform"+suffix) }
 
 func (c cache) mirror() string { return filepath.Join(c.dir, "mirror") }
 

@@ -184,7 +184,7 @@ func newRotation(t *testing.T, name string) *rotation {
 	t.Helper()
 	t.Parallel()
 	if _, err := exec.LookPath("gcloud"); err != nil {
-		t.Skip("gcloud isn't installed: what rotate-key.sh does is not shown")
+		sandbox.Omit(t, "gcloud isn't installed: what rotate-key.sh does is not shown")
 	}
 	g, err := world()
 	if err != nil {

@@ -21,12 +21,24 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"testing"
 )
 
 // Inside reports whether this process is in the sandbox.
 func Inside() bool { return inside }
 
 var inside bool
+
+// Omit skips a test that can't be shown here, and says why. Where CI is set, as every CI sets it, that is a failure: what
+// it leaves out would be taken for shown.
+func Omit(t testing.TB, why string) {
+	t.Helper()
+	if os.Getenv("CI") != "" {
+		t.Fatal(why)
+		return
+	}
+	t.Skip(why)
+}
 
 // marker is set for the inner process, which removes it; it names a folder that is the sandbox's.
 const marker = "LLMGATEWAY_SANDBOX"

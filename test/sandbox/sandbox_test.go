@@ -75,7 +75,7 @@ func listing(dir string) map[string]string {
 func open(t *testing.T, sites map[string]http.HandlerFunc) *Internet {
 	t.Helper()
 	if !Inside() {
-		t.Skip("neither root's capabilities nor user namespaces are to be had: what the sandbox does isn't shown")
+		Omit(t, "neither root's capabilities nor user namespaces are to be had: what the sandbox does isn't shown")
 	}
 	n, err := Open()
 	if err != nil {
@@ -620,5 +620,25 @@ func TestANewRevisionTakesOverAndTheFormerEndsAfterItsRequests(t *testing.T) {
 	s.Close()
 	if got, want := s.Log(), []string{"former ends", "latter ends"}; !slices.Equal(got, want) {
 		t.Errorf("log %q, want %q", got, want)
+	}
+}
+
+// outcome is a test that goes on.
+type outcome struct {
+	testing.TB
+	said string
+}
+
+func (o *outcome) Helper()          {}
+func (o *outcome) Fatal(why ...any) { o.said = "failed: " + fmt.Sprint(why...) }
+func (o *outcome) Skip(why ...any)  { o.said = "skipped: " + fmt.Sprint(why...) }
+
+func TestWhatCanNotBeShownFailsInCI(t *testing.T) {
+	for ci, want := range map[string]string{"": "skipped: no gcloud", "true": "failed: no gcloud"} {
+		t.Setenv("CI", ci)
+		var o outcome
+		if Omit(&o, "no gcloud"); o.said != want {
+			t.Errorf("CI=%s: %s", ci, o.said)
+		}
 	}
 }

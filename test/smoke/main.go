@@ -2,7 +2,7 @@
 // stream an answer to a client that may have one, does it deny what is denied, does it refuse who
 // brings no token.
 //
-//	go run ./test/smoke -url URL -account EMAIL -audience NAME -model NAME -denied-model NAME
+//	go run ./test/smoke -url URL -function URL -account EMAIL -audience NAME -model NAME -denied-model NAME
 //
 // Its token is a Google ID token of the service account -account, which Application Default
 // Credentials must be allowed to mint (roles/iam.serviceAccountOpenIdTokenCreator); an entry of the
@@ -29,7 +29,8 @@ const patience = 3 * time.Minute
 func main() {
 	log.SetFlags(0)
 	log.SetPrefix("smoke: ")
-	url := flag.String("url", "", "the gateway's `URL`")
+	url := flag.String("url", "", "the gateway's `URL`, as clients call it")
+	function := flag.String("function", "", "the function's own `URL`, which Google's front end expects in ID tokens whatever the domain")
 	account := flag.String("account", "", "`email` of the service account to call as")
 	audience := flag.String("audience", "", "an audience that the gateway's issuers entry for it expects")
 	model := flag.String("model", "", "a `name` of a model that it may use")
@@ -47,7 +48,7 @@ func main() {
 	defer stop()
 
 	c := caller{url: strings.TrimSuffix(*url, "/"), client: &http.Client{Timeout: time.Minute}, pause: 5 * time.Second}
-	for audience, token := range map[string]*string{*audience: &c.token, c.url: &c.pass} {
+	for audience, token := range map[string]*string{*audience: &c.token, strings.TrimSuffix(*function, "/"): &c.pass} {
 		var err error
 		if *token, err = mint(ctx, *account, audience); err != nil {
 			log.Fatalf("an ID token of %s for %s: %v", *account, audience, err)

@@ -12,8 +12,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// Each environment as it is committed: bootstrap by its owner, everything by the deployer's hand, a change, a rollback,
-// and the end, after which nothing is left.
+// Each environment as it is committed: bootstrap by its owner, everything else by the deployer's hand, a change, a
+// rollback, and the end, after which nothing is left.
 func TestAnEnvironmentsWholeLife(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"staging", "production"} {
@@ -25,17 +25,23 @@ func TestAnEnvironmentsWholeLife(t *testing.T) {
 			variables := []string{"-var=project=acme-gateway-" + name, "-var=region=europe-west4"}
 			w.must("bootstrap", append([]string{"apply", "-auto-approve"}, variables...)...)
 			w.settled("bootstrap", variables...)
+			bucket, deployer := w.text("bootstrap", "state_bucket"), w.by(w.text("bootstrap", "deployer"))
 
-			w.must(env, "init", "-backend-config=bucket="+w.text("bootstrap", "state_bucket"))
-			w.must(env, "validate")
-			w.live(env, w.archive("first"), w.archive("second"), func() {
+			deployer.must(env, "init", "-backend-config=bucket="+bucket)
+			deployer.must(env, "validate")
+			deployer.live(env, w.archive("first"), w.archive("second"), func() {
 				path := env + "/config/gateway.yaml"
 				w.edit(path, "default_upstream: openai", "default_upstream: openai # changed")
 			})
 
+			// The owner, who applies the same from another checkout, has nothing to do.
+			other := w.elsewhere()
+			other.must(env, "init", "-backend-config=bucket="+bucket)
+			other.settled(env, other.archive("second")...)
+
 			if name == "production" {
 				w.changes()
-				out, err := w.terraform(env, append([]string{"destroy", "-auto-approve", "-no-color"}, w.archive("second")...)...)
+				out, err := deployer.terraform(env, append([]string{"destroy", "-auto-approve", "-no-color"}, w.archive("second")...)...)
 				if err == nil || !strings.Contains(out, "google_storage_bucket_object.protection") && !strings.Contains(out, "deletion-protection") {
 					t.Errorf("a protected environment was destroyed, or it isn't said what protects it: %v", err)
 				}
@@ -43,7 +49,7 @@ func TestAnEnvironmentsWholeLife(t *testing.T) {
 					t.Errorf("a refused destroy changed %v", changed)
 				}
 			}
-			w.end(env, w.archive("second"))
+			deployer.end(env, w.archive("second"))
 			w.must("bootstrap", append([]string{"apply", "-auto-approve", "-var=deletion_protection=false"}, variables...)...)
 			w.must("bootstrap", append([]string{"destroy", "-auto-approve", "-var=deletion_protection=false"}, variables...)...)
 			w.empty()
@@ -51,39 +57,38 @@ func TestAnEnvironmentsWholeLife(t *testing.T) {
 	}
 }
 
-// The module alone, with the least and the most that its variables can say.
+// The module alone, with the least and the most that its variables can say, by the deployer's hand, too.
 func TestAVariantsWholeLife(t *testing.T) {
 	t.Parallel()
 	const project = "acme-variants"
 	for _, c := range []struct {
 		name, before, module, config string
-		bootstrapped                 bool
+		bootstrap                    []string
 	}{
-		{name: "minimal", before: someDeployer, module: minimal, config: variantConfig},
-		{name: "full", before: networkAndToken, module: full, config: variantConfig + counted, bootstrapped: true},
+		{name: "minimal", module: minimal, config: variantConfig, bootstrap: []string{"-var=upstream_roles=[]"}},
+		{name: "full", before: networkAndToken, module: full, config: variantConfig + counted, bootstrap: []string{
+			`-var=github={app_installation_id=4711,token_secret="github-token",remote="https://github.com/acme/llm-gateway.git"}`,
+			`-var=submitters=["group:platform@example.com"]`,
+			`-var=upstream_roles=["roles/aiplatform.user","roles/logging.viewer"]`,
+		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, project)
 			dir := w.variant(c.name, c.before, c.module)
-			variables := []string{"-var=project=" + project, "-var=region=europe-west4", "-var=deletion_protection=false",
-				`-var=github={app_installation_id=4711,token_secret="github-token",remote="https://github.com/acme/llm-gateway.git"}`,
-				`-var=submitters=["group:platform@example.com"]`}
-			if c.bootstrapped {
-				w.must("bootstrap", "init")
-				w.must("bootstrap", append([]string{"apply", "-auto-approve"}, variables...)...)
-				w.settled("bootstrap", variables...)
-			}
+			variables := append([]string{"-var=project=" + project, "-var=region=europe-west4", "-var=deletion_protection=false"}, c.bootstrap...)
+			w.must("bootstrap", "init")
+			w.must("bootstrap", append([]string{"apply", "-auto-approve"}, variables...)...)
+			w.settled("bootstrap", variables...)
+			deployer := w.by(w.text("bootstrap", "deployer"))
 
 			w.write(dir+"/gateway.yaml", c.config)
-			w.must(dir, "validate")
-			w.live(dir, w.archive("first"), w.archive("second"), func() {
+			deployer.must(dir, "validate")
+			deployer.live(dir, w.archive("first"), w.archive("second"), func() {
 				w.edit(dir+"/gateway.yaml", "price:", "# changed\n    price:")
 			})
-			w.end(dir, w.archive("second"))
-			if c.bootstrapped {
-				w.must("bootstrap", append([]string{"destroy", "-auto-approve"}, variables...)...)
-			}
+			deployer.end(dir, w.archive("second"))
+			w.must("bootstrap", append([]string{"destroy", "-auto-approve"}, variables...)...)
 			w.must("before", "destroy", "-auto-approve")
 			w.empty()
 		})
@@ -171,10 +176,13 @@ func (w *world) end(dir string, archive []string) {
 	w.must(dir, append([]string{"destroy", "-auto-approve"}, off...)...)
 }
 
-// empty fails unless only enabled services are left, which stay on purpose.
+// empty fails unless only enabled services are left, which stay on purpose, and Google's copy of the source, which is
+// Google's.
 func (w *world) empty() {
 	w.Helper()
-	left := slices.DeleteFunc(w.Left(), func(name string) bool { return strings.Contains(name, "/services/") })
+	left := slices.DeleteFunc(w.Left(), func(name string) bool {
+		return strings.Contains(name, "/services/") || strings.HasPrefix(name, "projects/_/buckets/gcf-v2-sources-")
+	})
 	if len(left) > 0 {
 		w.Errorf("after destroy there are left\n%s", strings.Join(left, "\n"))
 	}

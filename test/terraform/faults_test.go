@@ -4,11 +4,17 @@ package terraform_test
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"llmgateway.dev/gateway/test/googleapis"
+	"llmgateway.dev/gateway/test/leaks"
 )
 
 // variant makes a folder in environments/ that applies the module so, beside what was there before.
@@ -92,8 +98,14 @@ func TestFaultsAreCaught(t *testing.T) {
   secret_data = "`+canary+`"
 }`)
 		defer os.Remove(filepath.Join(w.dir, "modules/gateway/canary.tf"))
-		w.must(dir, apply...)
-		if state := w.must(dir, "state", "pull"); !strings.Contains(state, canary) {
+		plan := filepath.Join(w.TempDir(), "plan.tfplan")
+		w.must(dir, append([]string{"plan", "-out=" + plan}, archive...)...)
+		data, err := os.ReadFile(plan)
+		if err != nil || len(leaks.In("plan.tfplan", data, canary)) == 0 {
+			t.Errorf("the plan would not show it: %v", err)
+		}
+		w.must(dir, "apply", plan)
+		if state := w.must(dir, "state", "pull"); len(leaks.In("the state", []byte(state), canary)) == 0 {
 			t.Error("the state would not show it")
 		}
 	})
@@ -143,6 +155,47 @@ func TestAnInterruptedApplyCanBeRunAgain(t *testing.T) {
 	}
 	w.must(dir, apply...)
 	w.settled(dir, archive...)
+}
+
+// A first function that can't be built is there all the same. Terraform calls it tainted and would replace it, which its
+// protection forbids; untainted it is never built again. What terraform/README.md says to type helps.
+func TestAFirstBuildThatFailedCanBeRunAgainWhileProtected(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "acme-variants")
+	dir, archive := w.variant("failed", someDeployer, minimal), w.archive("first")
+	var builds atomic.Int32
+	w.Cloud.Deploy = func(context.Context, googleapis.Function) (string, error) {
+		if builds.Add(1) == 1 {
+			return "", errors.New("Build failed: the bucket's grant isn't effective yet")
+		}
+		return "https://gateway-abcdef-ez.a.run.app", nil
+	}
+	protected := append(slices.Clone(archive), "-var=deletion_protection=true")
+	apply := append([]string{"apply", "-auto-approve", "-no-color"}, protected...)
+	if out, err := w.terraform(dir, apply...); err == nil || !strings.Contains(out, "isn't effective yet") {
+		t.Fatalf("the build didn't fail: %v\n%s", err, out)
+	}
+	if out, err := w.terraform(dir, apply...); err == nil || !strings.Contains(unwrapped(out), "cannot destroy") {
+		t.Errorf("%v: is what README.md says needed?\n%s", err, out)
+	}
+	w.asks("DELETE", "/cloudfunctions/v2/"+w.function(), "") // as gcloud functions delete does
+	w.must(dir, apply...)
+	w.settled(dir, protected...)
+}
+
+// A credential that terraform.tfvars names no more would take its value with it.
+func TestASecretStaysWhileProtectedAlsoWithoutItsCredential(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "acme-variants")
+	dir := w.variant("unnamed", "", minimal)
+	apply := append([]string{"apply", "-auto-approve", "-no-color", "-var=deletion_protection=true", "-target=module.gateway.google_secret_manager_secret.credential"}, w.archive("first")...)
+	w.must(dir, apply...)
+	w.edit(dir+"/main.tf", "credentials = { local = {} }", "credentials = {}")
+	w.edit(dir+"/gateway.yaml", "{secret_manager: projects/acme-variants/secrets/local/versions/latest}", "{env: LOCAL}")
+	if out, err := w.terraform(dir, apply...); err == nil || !strings.Contains(unwrapped(out), "deletion_protection") {
+		t.Errorf("%v\n%s", err, out)
+	}
+	w.only("/secrets/local")
 }
 
 // unwrapped is a message of Terraform's without its lines' ends.

@@ -15,7 +15,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/ext/typeexpr"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
 )
@@ -169,6 +171,7 @@ var apis = map[string][]string{
 	"google_monitoring_dashboard":                    {"monitoring"},
 	"google_monitoring_notification_channel":         {"monitoring"},
 	"google_monitoring_uptime_check_config":          {"monitoring"},
+	"google_project_iam_audit_config":                {"cloudresourcemanager"},
 	"google_project_iam_member":                      {"cloudresourcemanager"},
 	"google_project_service":                         {}, // serviceusage is on in every project, or nothing could be turned on
 	"google_redis_instance":                          {"redis"},
@@ -266,6 +269,7 @@ var grants = map[grant]string{
 	{"roles/secretmanager.secretVersionAdder", "google_secret_manager_secret_iam_member"}: "adders add versions and read none",
 	{"roles/secretmanager.viewer", "google_secret_manager_secret_iam_member"}:             "rotate-key.sh looks at the ages of versions",
 	{"roles/storage.objectViewer", "google_storage_bucket_iam_member"}:                    "builds read the source",
+	{"roles/storage.objectViewer", "google_project_iam_member"}:                           "builds read Google's copy of it, by a condition",
 
 	// bootstrap: the deployer, on its project
 	{"roles/artifactregistry.admin", "google_project_iam_member"}:                       "makes the images' repository",
@@ -298,6 +302,7 @@ func TestEachRoleIsGrantedOnlyWhereAReasonIsGiven(t *testing.T) {
 				if role := literal(b, "role"); role == "" && reference(b, "role") != "each.key" {
 					t.Errorf("%s: the role must be said here", b.Body.Attributes["role"].Range())
 				}
+			case b.Type == "resource" && b.Labels[0] == "google_project_iam_audit_config": // grants nothing
 			case b.Type == "resource" && strings.Contains(b.Labels[0], "_iam_"):
 				t.Errorf("%s takes away what others granted; add members instead", b.DefRange())
 			case b.Type == "variable":
@@ -414,6 +419,57 @@ func TestTheLimitStoreIsReachedByTLSFromItsNetworkAlone(t *testing.T) {
 			t.Errorf("%s opens a network, and who is in the limit store's may use it", address)
 		}
 	}
+}
+
+// What environments say of an object's attributes is what the module has: no more is let through, no less refused.
+func TestEnvironmentsKnowEachAttributeOfTheModulesObjects(t *testing.T) {
+	var want []string
+	var walk func(path string, of cty.Type)
+	walk = func(path string, of cty.Type) {
+		switch {
+		case of.IsMapType():
+			walk(path, of.ElementType())
+		case of.IsObjectType():
+			want = append(want, path+": "+strings.Join(slices.Sorted(maps.Keys(of.AttributeTypes())), " "))
+			for name, inner := range of.AttributeTypes() {
+				walk(path+"."+name, inner)
+			}
+		}
+	}
+	for _, b := range gateway(t).blocks {
+		if b.Type == "variable" {
+			of, _, faults := typeexpr.TypeConstraintWithDefaults(b.Body.Attributes["type"].Expr)
+			if faults.HasErrors() {
+				t.Fatal(faults)
+			}
+			walk(b.Labels[0], of)
+		}
+	}
+	slices.Sort(want)
+	each(t, func(t *testing.T, e environment) {
+		var got []string
+		for _, b := range parse(t, e.dir).blocks {
+			for _, inner := range b.Body.Blocks {
+				if b.Type != "variable" || inner.Type != "validation" {
+					continue
+				}
+				condition := inner.Body.Attributes["condition"].Expr
+				known := literals(condition)
+				slices.Sort(known)
+				path := b.Labels[0]
+				for _, traversal := range condition.Variables() {
+					if len(traversal) == 3 { // var.delivery.smoke
+						path += "." + traversal[2].(hcl.TraverseAttr).Name
+					}
+				}
+				got = append(got, path+": "+strings.Join(known, " "))
+			}
+		}
+		slices.Sort(got)
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("the module's objects (-), what variables.tf knows (+)\n%s", diff)
+		}
+	})
 }
 
 // A revision reads the versions that it was made with for as long as it serves, and a rollback names them.

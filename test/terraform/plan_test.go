@@ -15,9 +15,9 @@ import (
 
 // The provider's own schema and checks, without anything to ask: a plan of an empty project reads nothing.
 func TestEachEnvironmentAndBootstrapArePlannedByTheGenuineProvider(t *testing.T) {
-	program, err := exec.LookPath("terraform")
-	if err != nil {
-		t.Skip("terraform is not on the PATH")
+	program, ok := provider.CachedTerraform()
+	if !ok {
+		t.Skip("terraform is neither on the PATH nor in .cache/terraform; make test-terraform builds it")
 	}
 	rc, ok := provider.Cached()
 	if !ok {
@@ -29,13 +29,12 @@ func TestEachEnvironmentAndBootstrapArePlannedByTheGenuineProvider(t *testing.T)
 	if err != nil {
 		t.Fatal(err)
 	}
-	archive := filepath.Join(dir, "function.zip")
-	if err := os.WriteFile(archive, nil, 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "function.zip"), nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
 	variables := map[string][]string{filepath.Join(dir, "bootstrap"): {"-var=project=acme-gateway", "-var=region=europe-west4"}}
 	for _, main := range environments {
-		variables[filepath.Dir(main)] = []string{fmt.Sprintf(`-var=archive={path=%q,sha256="%x"}`, archive, sha256.Sum256(nil))}
+		variables[filepath.Dir(main)] = []string{fmt.Sprintf(`-var=archive={path="../../function.zip",sha256="%x"}`, sha256.Sum256(nil))}
 	}
 	for folder, vars := range variables {
 		t.Run(filepath.Base(folder), func(t *testing.T) {

@@ -71,6 +71,42 @@ func TestEachValidationAndPreconditionIsTested(t *testing.T) {
 	}
 }
 
+// A misspelt attribute would be dropped where the module's type doesn't have it, and a default be taken. One plan says them
+// all.
+func TestAMisspeltAttributeIsSaid(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"staging", "production"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := newCopy(t, "environments/"+name)
+			args := []string{"plan", "-no-color"}
+			var sentences []string
+			for variable, misspelt := range map[string][2]string{
+				"archive":          {`{path="../../function.zip",sha265="00"}`, "archive has no sha265, only path, sha256."},
+				"release":          {`{archiv={},files={},archive={object="a",generation=1,bucket="b"}}`, "release has no archiv, only archive, files."},
+				"credentials":      {`{openai={adder=["user:ada@example.com"]},other={}}`, "a credential has no adder, only adders."},
+				"upstream_account": {`{secrets="openai",role=[]}`, "upstream_account has no role, secrets, only roles, secret, rotators."},
+				"delivery":         {`{enviroment="staging",smoke={deniedmodel="m"}}`, "delivery has no enviroment, only environment,"},
+				"function":         {`{min_instance=7}`, "function has no min_instance, only runtime, timeout,"},
+				"network":          {`{tag=[]}`, "network has no tag, only network,"},
+				"limit_store":      {`{memory=1}`, "limit_store has no memory, only memory_gb, tier, range."},
+				"alerts":           {`{email=["oncall@example.com"]}`, "alerts has no email, only emails,"},
+				"audit":            {`{retention=30}`, "audit has no retention, only retention_days."},
+			} {
+				args = append(args, "-var="+variable+"="+misspelt[0])
+				sentences = append(sentences, misspelt[1])
+			}
+			sentences = append(sentences, "release.archive has no bucket, only object, generation.", "delivery.smoke has no deniedmodel, only audience,")
+			out, err := c.terraform(args...)
+			for _, sentence := range sentences {
+				if said := unwrapped(string(out)); err == nil || !strings.Contains(said, sentence) {
+					t.Errorf("%v, and nobody says: %s\n%s", err, sentence, said)
+				}
+			}
+		})
+	}
+}
+
 // condition is what a validation, a precondition or a check asks.
 type condition struct {
 	hcl.Range
@@ -145,7 +181,7 @@ func (c byFile) hold(t *testing.T, i int) map[string]string {
 	return sentences
 }
 
-// moduleCopy is a module alone, initialized, in a folder of its own name.
+// moduleCopy is a folder of terraform/, initialized, in a copy of its own.
 type moduleCopy struct {
 	t       *testing.T
 	dir     string
@@ -163,9 +199,15 @@ func newCopy(t *testing.T, module string) *moduleCopy {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &moduleCopy{t: t, dir: filepath.Join(t.TempDir(), filepath.Base(module)), program: program,
+	dir := t.TempDir()
+	c := &moduleCopy{t: t, dir: filepath.Join(dir, module), program: program,
 		env: append(os.Environ(), "TF_CLI_CONFIG_FILE="+rc, "TF_IN_AUTOMATION=1", "TF_INPUT=0", "CHECKPOINT_DISABLE=1")}
-	copyFolder(t, c.dir, filepath.Join(root, "terraform", module))
+	copyFolder(t, dir, filepath.Join(root, "terraform"))
+	if strings.HasPrefix(module, "environments/") {
+		if err := os.WriteFile(filepath.Join(c.dir, "backend_override.tf"), []byte("terraform {\n  backend \"local\" {}\n}\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
 	if out, err := c.terraform("init", "-no-color"); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}

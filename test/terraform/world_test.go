@@ -155,6 +155,32 @@ func (w *world) edit(file, old, new string) (undo func()) {
 	return func() { w.write(file, string(text)) }
 }
 
+// by is the world as another caller of Google sees it.
+func (w *world) by(email string) *world {
+	w.Helper()
+	other, token := *w, "token of "+email
+	w.Authorize(token, email)
+	const name = "GOOGLE_OAUTH_ACCESS_TOKEN="
+	other.env = append(slices.DeleteFunc(slices.Clone(w.env), func(v string) bool { return strings.HasPrefix(v, name) }), name+token)
+	return &other
+}
+
+// asks is one call of the owner's, beside Terraform.
+func (w *world) asks(method, path, body string) {
+	w.Helper()
+	r := httptest.NewRequest(method, "http://127.0.0.1"+path, strings.NewReader(body))
+	for _, v := range w.env {
+		if token, ok := strings.CutPrefix(v, "GOOGLE_OAUTH_ACCESS_TOKEN="); ok {
+			r.Header.Set("Authorization", "Bearer "+token)
+		}
+	}
+	answer := httptest.NewRecorder()
+	w.ServeHTTP(answer, r)
+	if answer.Code >= 300 {
+		w.Fatalf("%s %s: %d %s", method, path, answer.Code, answer.Body)
+	}
+}
+
 // uncomment takes the comment's sign from the lines of a file of the copy that are like that, of which there must be some.
 func (w *world) uncomment(file, lines string) {
 	w.Helper()
@@ -180,16 +206,23 @@ func (w *world) write(file, text string) {
 	}
 }
 
-// archive is a small zip in place of the function's: what is in it is no matter here. It returns
-// the arguments that name it.
+// elsewhere is the world as another checkout of the same files sees it.
+func (w *world) elsewhere() *world {
+	w.Helper()
+	other := *w
+	other.dir = w.TempDir()
+	copyFolder(w.TB, other.dir, w.dir)
+	return &other
+}
+
+// archive is a small zip in place of the function's: what is in it is no matter here. It returns the arguments that name
+// it as make archive does, from an environment's folder.
 func (w *world) archive(content string) []string {
 	w.Helper()
-	file := filepath.Join(w.dir, "function-"+content+".zip")
+	file := "function-" + content + ".zip"
 	data := zipped(w.TB, map[string]string{"go.mod": "module " + content + ".example/f\n"})
-	if err := os.WriteFile(file, data, 0o644); err != nil {
-		w.Fatal(err)
-	}
-	return []string{fmt.Sprintf(`-var=archive={path=%q,sha256="%x"}`, file, sum(data))}
+	w.write(file, string(data))
+	return []string{fmt.Sprintf(`-var=archive={path="../../%s",sha256="%x"}`, file, sum(data))}
 }
 
 // changes is what was changed since the last call, but for Terraform's own state.

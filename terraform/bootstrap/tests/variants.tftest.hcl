@@ -25,8 +25,12 @@ run "the_least" {
     error_message = "Something is made that nobody asked for."
   }
   assert {
-    condition     = one(google_project_iam_member.deployer_grants.condition).expression == "api.getAttribute('iam.googleapis.com/modifiedGrantsByRole', []).hasOnly(['roles/aiplatform.user', 'roles/logging.logWriter'])"
+    condition     = one(google_project_iam_member.deployer_grants.condition).expression == "api.getAttribute('iam.googleapis.com/modifiedGrantsByRole', []).hasOnly(['roles/aiplatform.user', 'roles/logging.logWriter', 'roles/storage.objectViewer'])"
     error_message = "The deployer may grant more, or less, than modules/gateway does."
+  }
+  assert {
+    condition     = google_project_iam_audit_config.secrets.service == "secretmanager.googleapis.com" && one(google_project_iam_audit_config.secrets.audit_log_config).log_type == "DATA_READ"
+    error_message = "Nobody would know who read a secret."
   }
   assert {
     condition     = output.state_bucket == "acme-gateway-gateway-state" && output.deployer == "an-account@acme-gateway.iam.gserviceaccount.com" && output.repository == null
@@ -54,7 +58,7 @@ run "everything" {
     error_message = "Cloud Build can't read the token."
   }
   assert {
-    condition     = one(google_project_iam_member.deployer_grants.condition).expression == "api.getAttribute('iam.googleapis.com/modifiedGrantsByRole', []).hasOnly(['roles/logging.logWriter'])"
+    condition     = one(google_project_iam_member.deployer_grants.condition).expression == "api.getAttribute('iam.googleapis.com/modifiedGrantsByRole', []).hasOnly(['roles/logging.logWriter', 'roles/storage.objectViewer'])"
     error_message = "The deployer may grant more than is said."
   }
 }

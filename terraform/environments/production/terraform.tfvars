@@ -5,17 +5,18 @@ deployer = "gateway-deploy@acme-gateway-production.iam.gserviceaccount.com" # bo
 # Everybody may reach the gateway; it verifies every caller's token itself. modules/gateway/README.md has the other way.
 invokers = ["allUsers"]
 
-# The secrets that config/gateway.yaml reads, and who may add their versions.
+# The secrets that config/gateway.yaml reads. Who but the project's owner may add their versions is said so:
+# { adders = ["group:ml-platform@example.com"] }
 credentials = {
-  openai     = { adders = ["group:ml-platform@example.com"] }
-  anthropic  = { adders = ["group:ml-platform@example.com"] }
+  openai     = {}
+  anthropic  = {}
   vertex-key = {}
 }
 
-# Vertex AI is called with this account's key, which rotate-key.sh makes and puts into vertex-key.
+# Vertex AI is called with this account's key, which rotate-key.sh makes and puts into vertex-key. Who but the owner may
+# run it is said so: rotators = ["group:ml-platform@example.com"]
 upstream_account = {
-  secret   = "vertex-key"
-  rotators = ["group:ml-platform@example.com"]
+  secret = "vertex-key"
 }
 
 # One instance stays warm: its caches make the first call of a pipeline as fast as its last.

@@ -5,9 +5,10 @@ deployer = "gateway-deploy@acme-gateway-staging.iam.gserviceaccount.com" # boots
 # Everybody may reach the gateway; it verifies every caller's token itself. modules/gateway/README.md has the other way.
 invokers = ["allUsers"]
 
-# The secrets that config/gateway.yaml reads, and who may add their versions.
+# The secrets that config/gateway.yaml reads. Who but the project's owner may add their versions is said so:
+# { adders = ["group:ml-platform@example.com"] }
 credentials = {
-  openai = { adders = ["group:ml-platform@example.com"] }
+  openai = {}
 }
 
 # Vertex AI is called by impersonation: no key exists.

@@ -57,14 +57,14 @@ resource "google_cloudbuild_trigger" "push" {
     approval_required = var.delivery.approval
   }
 
-  substitutions = {
+  substitutions = merge({
     _ENVIRONMENT    = var.delivery.environment
     _STATE_BUCKET   = var.delivery.state_bucket
     _DEPLOYER       = var.deployer
     _SMOKE_AUDIENCE = var.delivery.smoke.audience
     _SMOKE_MODEL    = var.delivery.smoke.model
     _DENIED_MODEL   = var.delivery.smoke.denied_model
-  }
+  }, var.delivery.smoke.url == null ? {} : { _URL = var.delivery.smoke.url })
 
   depends_on = [google_project_service.on]
 }

@@ -111,6 +111,7 @@ resource "google_cloudfunctions2_function" "gateway" {
   # A revision that starts before it may read its files, or a build before it may read its source, fails.
   depends_on = [
     google_artifact_registry_repository_iam_member.build_writes_images,
+    google_project_iam_member.build_reads_staged_source,
     google_project_iam_member.build_writes_logs,
     google_project_service.on,
     google_secret_manager_secret_iam_member.run_reads_file,

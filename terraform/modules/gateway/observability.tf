@@ -276,6 +276,8 @@ resource "google_cloud_run_v2_service_iam_member" "checkers_invoke" {
   name     = google_cloudfunctions2_function.gateway.name
   role     = "roles/run.invoker"
   member   = "serviceAccount:service-${data.google_project.this[0].number}@gcp-sa-monitoring-notification.iam.gserviceaccount.com"
+
+  depends_on = [google_monitoring_uptime_check_config.health] # Monitoring makes the account when it first needs it
 }
 
 resource "google_monitoring_alert_policy" "down" {

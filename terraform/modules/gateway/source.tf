@@ -44,3 +44,16 @@ resource "google_storage_bucket_iam_member" "build_reads_source" {
   role   = "roles/storage.objectViewer"
   member = google_service_account.build.member
 }
+
+# A build fetches the archive from where Google copies it to: gcf-v2-sources-NUMBER-REGION, which Google makes with the
+# first function (github.com/hashicorp/terraform-provider-google/issues/20571). A bucket that isn't there yet has no policy.
+resource "google_project_iam_member" "build_reads_staged_source" {
+  project = var.project
+  role    = "roles/storage.objectViewer"
+  member  = google_service_account.build.member
+  condition {
+    title       = "staged sources alone"
+    description = "The buckets that Google copies functions' sources to, and builds them from"
+    expression  = "resource.name.startsWith('projects/_/buckets/gcf-v2-sources-')"
+  }
+}

@@ -77,6 +77,10 @@ variable "archive" {
     condition     = try(!fileexists(var.archive.path), false) || try(filesha256(var.archive.path) == var.archive.sha256, false)
     error_message = "archive.sha256 is not the hash of the file at archive.path. Run `make archive` and pass -var-file=dist/archive.tfvars.json."
   }
+  validation {
+    condition     = !startswith(var.archive.path, "/")
+    error_message = "archive.path is relative to the environment's folder, as `make archive` writes it: where another checkout has another path for the same archive, the provider deletes the object that is served from."
+  }
 }
 
 variable "release" {
@@ -256,9 +260,10 @@ variable "delivery" {
     branch       = optional(string, "^main$")
     approval     = optional(bool, true) # somebody says yes before a build runs
     smoke = object({
-      audience     = string # one that the configuration's issuer for the deployer's ID tokens expects
-      model        = string # one that the deployer may use
-      denied_model = string # one that it may not
+      audience     = string           # one that the configuration's issuer for the deployer's ID tokens expects
+      model        = string           # one that the deployer may use
+      denied_model = string           # one that it may not
+      url          = optional(string) # where clients call, if not at the function's own URL
     })
   })
   default = null
@@ -271,12 +276,16 @@ variable "delivery" {
     error_message = "delivery.repository must be projects/P/locations/R/connections/C/repositories/N, as terraform/bootstrap prints it."
   }
   validation {
-    condition     = var.delivery == null || try(alltrue([for v in values(var.delivery.smoke) : length(trimspace(v)) > 0]) && length(trimspace(var.delivery.state_bucket)) > 0 && length(var.delivery.branch) > 0, false)
+    condition     = var.delivery == null || try(alltrue([for v in [var.delivery.smoke.audience, var.delivery.smoke.model, var.delivery.smoke.denied_model] : length(trimspace(v)) > 0]) && length(trimspace(var.delivery.state_bucket)) > 0 && length(var.delivery.branch) > 0, false)
     error_message = "delivery.state_bucket, delivery.branch and smoke's audience, model and denied_model must not be empty: the smoke test proves with them that a call is allowed and another denied."
   }
   validation {
     condition     = var.delivery == null || try(var.delivery.smoke.model != var.delivery.smoke.denied_model, false)
     error_message = "delivery.smoke's model and denied_model must differ: one is allowed, the other is not."
+  }
+  validation {
+    condition     = var.delivery == null || try(var.delivery.smoke.url == null ? true : can(regex("^https://[a-z0-9.-]+$", var.delivery.smoke.url)), false)
+    error_message = "delivery.smoke.url is https:// and a domain, without a path, such as https://llm.example.com; leave it out where clients call the function's own URL."
   }
 }
 

@@ -16,6 +16,14 @@ run "of_another_hash" {
   expect_failures = [var.archive]
 }
 
+run "an_absolute_path" {
+  command = plan
+  variables {
+    archive = { path = "/workspace/dist/function.zip", sha256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855" }
+  }
+  expect_failures = [var.archive]
+}
+
 run "a_folder" {
   command = plan
   variables {

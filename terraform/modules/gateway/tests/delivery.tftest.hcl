@@ -92,3 +92,16 @@ run "with_one_model_for_both" {
   }
   expect_failures = [var.delivery]
 }
+
+run "that_asks_a_path" {
+  command = plan
+  variables {
+    delivery = {
+      environment  = "gateway"
+      state_bucket = "acme-gateway-state"
+      repository   = "projects/acme-gateway/locations/europe-west4/connections/gateway-github/repositories/gateway"
+      smoke        = { audience = "llm-gateway", model = "small", denied_model = "large", url = "https://llm.example.com/v1" }
+    }
+  }
+  expect_failures = [var.delivery]
+}

@@ -134,7 +134,7 @@ run "everything" {
       environment  = "gateway"
       state_bucket = "acme-gateway-gateway-state"
       repository   = "projects/acme-gateway/locations/europe-west4/connections/gateway-github/repositories/gateway"
-      smoke        = { audience = "llm-gateway", model = "small", denied_model = "large" }
+      smoke        = { audience = "llm-gateway", model = "small", denied_model = "large", url = "https://llm.example.com" }
     }
     alerts              = { emails = ["oncall@example.com"], error_ratio = 0.01 }
     audit               = { retention_days = 30 }
@@ -158,7 +158,7 @@ run "everything" {
     error_message = "Not all traffic goes by the network."
   }
   assert {
-    condition     = one(google_cloudbuild_trigger.push).substitutions == tomap({ _ENVIRONMENT = "gateway", _STATE_BUCKET = "acme-gateway-gateway-state", _DEPLOYER = var.deployer, _SMOKE_AUDIENCE = "llm-gateway", _SMOKE_MODEL = "small", _DENIED_MODEL = "large" }) && one(one(google_cloudbuild_trigger.push).approval_config).approval_required
+    condition     = one(google_cloudbuild_trigger.push).substitutions == tomap({ _ENVIRONMENT = "gateway", _STATE_BUCKET = "acme-gateway-gateway-state", _DEPLOYER = var.deployer, _SMOKE_AUDIENCE = "llm-gateway", _SMOKE_MODEL = "small", _DENIED_MODEL = "large", _URL = "https://llm.example.com" }) && one(one(google_cloudbuild_trigger.push).approval_config).approval_required
     error_message = "The build is told something else, or nobody has to approve it."
   }
   assert {
