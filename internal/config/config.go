@@ -65,6 +65,8 @@ type Issuer struct {
 	// GroupPrefix is then put before each group. At most one issuer may go without, and no prefix
 	// begins another.
 	GroupPrefix string `yaml:"group_prefix"`
+	// GroupRules give further groups, by claims. All rules that match count.
+	GroupRules []GroupRule `yaml:"group_rules"`
 	// ClientID: the first of these claims that is present is the client's id.
 	ClientID []string `yaml:"client_id"`
 	// Claims are further string claims that policies may read.
@@ -88,6 +90,20 @@ type JWKS struct {
 // ClaimPath is a claim's name, or, where it begins with a slash, a JSON Pointer (RFC 6901) into the
 // claims.
 type ClaimPath string
+
+// GroupRule puts clients in groups by what their tokens claim, for issuers that know no groups.
+type GroupRule struct {
+	// When maps claims, found as in groups, to patterns. Each claim must be a string that its pattern
+	// matches, or a list of strings, one of which it matches.
+	When map[ClaimPath]Pattern `yaml:"when"`
+	// Groups are given where it does. The issuer's group_prefix is put before them, as before others.
+	Groups []string `yaml:"groups"`
+}
+
+// Pattern matches a whole value. "*" is any run of characters without a slash, and "**" any run at
+// all, even of none; everything else is itself. There is no escape, because no claim worth matching
+// holds a star.
+type Pattern string
 
 // Policies are the Cedar files, all in force together.
 type Policies struct {

@@ -121,7 +121,7 @@ func (d *decoder) decode(n *yaml.Node, path string, v reflect.Value) {
 		for _, m := range d.members(n, path) {
 			elem := reflect.New(v.Type().Elem()).Elem()
 			d.decode(m.value, join(path, m.key.Value), elem)
-			v.SetMapIndex(reflect.ValueOf(m.key.Value), elem)
+			v.SetMapIndex(reflect.ValueOf(m.key.Value).Convert(v.Type().Key()), elem)
 		}
 	case reflect.Slice:
 		if !d.is(n, path, yaml.SequenceNode) {

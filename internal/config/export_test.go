@@ -9,6 +9,7 @@ var (
 	SizeForm       = size.String()
 	WebURL         = webURL.String()
 	ClaimPathForm  = claimPath.String()
+	PatternForm    = patternForm.String()
 	SecretVersion  = secretVersion.String()
 	Variable       = variable.String()
 	Scope          = scope.String()
@@ -22,9 +23,13 @@ var (
 )
 
 const (
-	MaxFaults = maxFaults
-	MaxLimits = maxLimits
-	MaxShared = maxShared
+	MaxFaults     = maxFaults
+	MaxGroupRules = maxGroupRules
+	MaxWhen       = maxWhen
+	MaxGiven      = maxGiven
+	MaxPattern    = maxPattern
+	MaxLimits     = maxLimits
+	MaxShared     = maxShared
 )
 
 // Defaults is a configuration of one issuer and one limit, with nothing given.

@@ -43,6 +43,7 @@ type schema struct {
 	Enum                 any                `json:"enum,omitempty"`
 	Pattern              string             `json:"pattern,omitempty"`
 	MinLength            int                `json:"minLength,omitempty"`
+	MaxLength            int                `json:"maxLength,omitempty"`
 	Minimum              any                `json:"minimum,omitempty"`
 	Maximum              any                `json:"maximum,omitempty"`
 	Const                any                `json:"const,omitempty"`
@@ -119,6 +120,10 @@ var rules = map[string]schema{
 	"Issuer.ClientID":            {MinItems: 1, Items: something},
 	"Issuer.Claims":              {Items: something},
 	"Issuer.Algorithms":          {MinItems: 1, Items: &schema{Enum: config.Algorithms}},
+	"Issuer.GroupRules":          {MaxItems: config.MaxGroupRules},
+	"GroupRule":                  {Required: []string{"when", "groups"}},
+	"GroupRule.When":             {MinProperties: 1, MaxProperties: config.MaxWhen, PropertyNames: &schema{Pattern: config.ClaimPathForm}},
+	"GroupRule.Groups":           {MinItems: 1, MaxItems: config.MaxGiven, Items: something},
 	"JWKS":                       {MaxProperties: 1},
 	"JWKS.URL":                   {Pattern: config.WebURL},
 	"Policies":                   {Required: []string{"files"}},
@@ -270,6 +275,8 @@ func (g *generator) of(v reflect.Value) *schema {
 		return &schema{Type: "string", Enum: config.StoreFailures}
 	case config.ClaimPath:
 		return &schema{Type: "string", Description: g.docs["ClaimPath"], Pattern: config.ClaimPathForm}
+	case config.Pattern:
+		return &schema{Type: "string", Description: g.docs["Pattern"], Pattern: config.PatternForm, MaxLength: config.MaxPattern}
 	case config.Kind:
 		return &schema{Type: "string", Enum: config.Kinds}
 	case config.Mode:
@@ -516,6 +523,16 @@ func TestSchemaRefusesWhatLoadRefuses(t *testing.T) {
 		{"claim that is no string", "require: {}", "require: {id: 1}"},
 		{"claim required to be empty", "require: {}", `require: {id: ""}`},
 		{"broken JSON Pointer", "/realm_access/roles", "/realm~access"},
+		{"rule for everybody", "{repository: \"acme/*\", environment: production}", "{}"},
+		{"rule without when", "- when: {repository: \"acme/*\", environment: production}\n        groups", "- groups"},
+		{"rule that gives nothing", "groups: [ci-production]", "groups: []"},
+		{"rule without groups", "        groups: [ci-production] # gh:ci-production in policies\n", ""},
+		{"rule that gives a group without a name", "groups: [ci-production]", `groups: [""]`},
+		{"pattern of nothing", `"acme/*"`, `""`},
+		{"pattern of three stars", `"acme/*"`, `"acme/***"`},
+		{"pattern without end", `"acme/*"`, strings.Repeat("a", config.MaxPattern+1)},
+		{"pattern that is no string", "environment: production}", "environment: true}"},
+		{"pattern of a claim that is no JSON Pointer", "when: {repository:", `when: {"/a~b":`},
 		{"key set in two places", "jwks: {}", "jwks: {url: https://id.example.com/keys, file: keys.json}"},
 		{"issuer without a scheme", "url: https://keycloak.example.com", "url: keycloak.example.com"},
 		{"duration without a unit", "clock_skew: 30s", "clock_skew: 30"},
@@ -588,7 +605,7 @@ func TestSchemaRefusesWhatLoadRefuses(t *testing.T) {
 
 // beyond are the faults that no schema finds: they compare what stands in two places, or are about
 // a quantity that is written with a unit.
-var beyond = regexp.MustCompile(`is called|has this name|is plain http|is configured twice|as it is at issuers|is not between|is less than max_body|is zero|has no price|is the name of another|matches exactly|is a budget in memory|has a path that|is not a time zone`)
+var beyond = regexp.MustCompile(`is called|has this name|is plain http|is configured twice|as it is at issuers|the group_prefix of issuers|is not between|is less than max_body|is zero|has no price|is the name of another|matches exactly|is a budget in memory|has a path that|is not a time zone`)
 
 // The whole example is changed in one place in every way there is, and both must say the same.
 func TestSchemaAndLoadAgree(t *testing.T) {

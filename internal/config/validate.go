@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 	"unicode"
+	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -147,6 +148,7 @@ func (v *validator) issuers() {
 		for j, p := range is.Groups {
 			v.claimPath(fmt.Sprintf("%s.groups[%d]", path, j), p)
 		}
+		v.groupRules(path, i)
 		v.eachNamed(path+".client_id", is.ClientID)
 		if len(is.ClientID) == 0 {
 			v.missing(path+".client_id", "is an empty list; remove it for the default")
@@ -180,6 +182,59 @@ func (v *validator) groupPrefix(path string, i int, unprefixed *string) {
 		other := &v.c.Issuers[j]
 		if other.GroupPrefix != "" && (strings.HasPrefix(is.GroupPrefix, other.GroupPrefix) || strings.HasPrefix(other.GroupPrefix, is.GroupPrefix)) {
 			v.report(path+".group_prefix", "%q and issuers[%d]'s %q begin alike; choose prefixes of which none begins another", is.GroupPrefix, j, other.GroupPrefix)
+			return
+		}
+	}
+}
+
+func (v *validator) groupRules(path string, i int) {
+	is := v.c.Issuers[i]
+	if len(is.GroupRules) > maxGroupRules {
+		v.report(path+".group_rules", "has more than %d rules, all of which each token would be asked; have the issuer put groups in its tokens", maxGroupRules)
+	}
+	for j, r := range is.GroupRules {
+		path := fmt.Sprintf("%s.group_rules[%d]", path, j)
+		if len(r.When) == 0 {
+			v.missing(path+".when", "is missing; say which claims give the groups, or every client of the issuer would have them")
+		}
+		if len(r.When) > maxWhen {
+			v.report(path+".when", "has more than %d claims; keep those that tell clients apart", maxWhen)
+		}
+		for _, claim := range slices.Sorted(maps.Keys(r.When)) {
+			at := join(path+".when", string(claim))
+			v.claimPath(at, claim)
+			v.pattern(at, r.When[claim])
+		}
+		if len(r.Groups) == 0 {
+			v.missing(path+".groups", "is missing; say which groups the rule gives")
+		}
+		if len(r.Groups) > maxGiven {
+			v.report(path+".groups", "has more than %d groups; let one group stand for them in policies", maxGiven)
+		}
+		v.eachNamed(path+".groups", r.Groups)
+		for k, g := range r.Groups {
+			v.foreignGroup(fmt.Sprintf("%s.groups[%d]", path, k), i, g)
+		}
+	}
+}
+
+func (v *validator) pattern(path string, p Pattern) {
+	switch {
+	case p == "":
+		v.missing(path, "is empty; give the value that the claim must have, with * for any characters but a slash, ** for any at all")
+	case utf8.RuneCountInString(string(p)) > maxPattern:
+		v.report(path, "is a pattern of more than %d characters; shorten it with *", maxPattern)
+	case !patternForm.MatchString(string(p)):
+		v.report(path, "%q has more than two stars in a row; * is any characters but a slash, ** any at all", p)
+	}
+}
+
+// foreignGroup refuses what a token's claims would be refused: a group that reads as another
+// issuer's.
+func (v *validator) foreignGroup(path string, i int, group string) {
+	for j, other := range v.c.Issuers {
+		if j != i && other.URL != v.c.Issuers[i].URL && other.GroupPrefix != "" && strings.HasPrefix(group, other.GroupPrefix) {
+			v.report(path, "%q begins with %q, the group_prefix of issuers[%d], whose group it would seem to be; choose another name", group, other.GroupPrefix, j)
 			return
 		}
 	}
