@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"slices"
 
 	"llmgateway.dev/gateway/internal/audit"
 	"llmgateway.dev/gateway/internal/config"
@@ -99,5 +100,5 @@ func Check(file string) (warnings []string, err error) {
 		return nil, faults
 	}
 	limits, _ := limit.Check(c)
-	return append(policies.Warnings(), limits...), nil
+	return slices.Concat(issuer.Check(c.Issuers), policies.Warnings(), limits), nil
 }

@@ -47,7 +47,9 @@ type trusted struct {
 	required []string
 	// foreign are the group prefixes of the other issuers.
 	foreign []string
-	keys    *keySet
+	// rules are GroupRules.
+	rules []rule
+	keys  *keySet
 }
 
 // verified is a token that passed, without its text.
@@ -77,7 +79,7 @@ func newAt(issuers []config.Issuer, log *slog.Logger, now func() time.Time) (*Is
 	client := newClient()
 	var faults config.Faults
 	for _, is := range issuers {
-		t := &trusted{Issuer: is, required: slices.Sorted(maps.Keys(is.Require))}
+		t := &trusted{Issuer: is, required: slices.Sorted(maps.Keys(is.Require)), rules: newRules(is.GroupRules)}
 		for _, other := range issuers {
 			if other.URL != is.URL && other.GroupPrefix != "" {
 				t.foreign = append(t.foreign, other.GroupPrefix)

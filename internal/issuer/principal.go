@@ -81,10 +81,10 @@ func scopes(claims map[string]any) ([]string, error) {
 	return all, nil
 }
 
-// groups is the union of the configured places, named so that no issuer's groups can read as
-// another's. A claimed group that begins with another issuer's prefix is dropped and counted,
-// whether or not this issuer has a prefix of its own to keep them apart: nobody calls a group that
-// by honest chance.
+// groups is the union of the configured places and of what the issuer's rules give, named so that no
+// issuer's groups can read as another's. A claimed group that begins with another issuer's prefix is
+// dropped and counted, whether or not this issuer has a prefix of its own to keep them apart: nobody
+// calls a group that by honest chance. Of a rule's groups the configuration was refused.
 func (is *trusted) groups(claims map[string]any) (groups []string, dropped int, err error) {
 	var claimed []string
 	for _, place := range is.Groups {
@@ -103,6 +103,15 @@ func (is *trusted) groups(claims map[string]any) (groups []string, dropped int, 
 			if g = strings.TrimPrefix(g, is.GroupTrimPrefix); g != "" {
 				claimed = append(claimed, g)
 			}
+		}
+	}
+	for _, r := range is.rules {
+		matches, err := r.matches(claims)
+		if err != nil {
+			return nil, 0, err
+		}
+		if matches {
+			claimed = append(claimed, r.groups...)
 		}
 	}
 	slices.Sort(claimed)

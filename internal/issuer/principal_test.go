@@ -3,6 +3,7 @@ package issuer
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -89,6 +90,77 @@ func TestAGroupBorrowedFromAnotherIssuerIsDroppedAndCounted(t *testing.T) {
 		if err != nil || !slices.Equal(who.Groups, row.want) || who.DroppedGroups != 3 {
 			t.Errorf("prefix %q: got %+v, %v; want %v", row.prefix, who, err, row.want)
 		}
+	}
+}
+
+func TestRulesGiveGroupsByClaims(t *testing.T) {
+	const entry = `group_rules: [
+		{when: {repository: "acme/*", environment: production}, groups: [ci-production, ci]},
+		{when: {repository: "acme/*"}, groups: [ci]},
+		{when: {sub: "repo:acme/*:ref:refs/heads/**"}, groups: [branches]},
+		{when: {/kubernetes.io/namespace: data}, groups: [data]},
+		{when: {amr: "m*"}, groups: [mfa]}]`
+	for _, row := range []struct {
+		name, more string
+		claims     m
+		want       []string
+	}{
+		{"no claim", "", m{}, nil},
+		{"one rule", "", m{"repository": "acme/app"}, []string{"ci"}},
+		{"all rules that match, sorted, without repeats", "", m{"repository": "acme/app", "environment": "production"}, []string{"ci", "ci-production"}},
+		{"every claim of a rule must match", "", m{"environment": "production"}, nil},
+		{"another value", "", m{"repository": "acme/app", "environment": "production-2"}, []string{"ci"}},
+		{"another owner", "", m{"repository": "acme2/app"}, nil},
+		{"a slash more than the pattern's", "", m{"repository": "acme/x/y"}, nil},
+		{"two stars go over slashes", "", m{"sub": "repo:acme/app:ref:refs/heads/feature/x"}, []string{"branches"}},
+		{"one doesn't", "", m{"sub": "repo:acme/app/x:ref:refs/heads/main"}, nil},
+		{"a JSON Pointer", "", m{"kubernetes.io": m{"namespace": "data"}}, []string{"data"}},
+		{"one string of a list", "", m{"amr": []string{"pwd", "mfa"}}, []string{"mfa"}},
+		{"a list without it", "", m{"amr": []string{"pwd"}}, nil},
+		{"a list of more than strings", "", m{"amr": []any{"mfa", 1}}, nil},
+		{"no string", "", m{"repository": true, "amr": 1, "kubernetes.io": "data"}, nil},
+		{"null", "", m{"repository": json.RawMessage("null")}, nil},
+		{"an object", "", m{"amr": m{"mfa": "mfa"}}, nil},
+		{"an empty string", "", m{"repository": ""}, nil},
+		{"beside claimed groups", "groups: [groups]", m{"repository": "acme/app", "groups": []string{"ci", "team"}}, []string{"ci", "team"}},
+		{"the prefix is put before them, and nothing trimmed", "group_prefix: 'gh:', group_trim_prefix: c", m{"repository": "acme/app"}, []string{"gh:ci"}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			if row.more == "" || !strings.Contains(row.more, "groups:") {
+				row.more = strings.TrimPrefix(row.more+", groups: []", ", ")
+			}
+			w := newWorld(t, row.more+", "+strings.ReplaceAll(entry, "\t", " "))
+			claims := m{"groups": nil}
+			maps.Copy(claims, row.claims)
+			who, _, err := w.Verify(t.Context(), w.token(claims))
+			if err != nil || !slices.Equal(who.Groups, row.want) {
+				t.Errorf("got %+v, %v; want %v", who, err, row.want)
+			}
+		})
+	}
+}
+
+// A rule can give the group that a policy forbids.
+func TestAClaimOfARuleThatIsKeptElsewhereRefusesTheToken(t *testing.T) {
+	w := newWorld(t, `groups: [], group_rules: [{when: {department: x, azp: nobody}, groups: [a]}]`)
+	sources := m{"src1": m{"endpoint": "https://canary.example"}}
+	w.refuses(t, w.token(m{"_claim_names": m{"department": "src1"}, "_claim_sources": sources}), apierror.InvalidToken, "department")
+	w.accepts(t, w.token(m{"_claim_names": m{"groups": "src1"}, "_claim_sources": sources, "hasgroups": true}))
+}
+
+func TestCheckWarnsOfRulesThatMayNotBeMeant(t *testing.T) {
+	got := strings.Join(Check(parseIssuers(t, `{url: 'https://a.example', audiences: [a], require: {repository_owner: acme}, group_prefix: 'gh:', group_rules: [
+		{when: {repository: "*/*", ref: "refs/heads/**"}, groups: [a]},
+		{when: {repository_owner: "ac?e"}, groups: [a]},
+		{when: {repository_owner: "ac*", environment: production}, groups: [ci, 'gh:ci']},
+		{when: {environment: production, repository_owner: "ac*"}, groups: [b]}]}`,
+		`{url: 'https://b.example', audiences: [a], group_rules: [{when: {environment: production, repository_owner: "ac*"}, groups: [b]}]}`)), "\n")
+	want := `issuers[0].group_rules[0] wants nothing of repository but that it is there: "*/*" admits whatever the issuer or its client wrote; name what you mean, or leave the claim out
+issuers[0].group_rules[1] never matches: every token must have repository_owner: acme (require), which "ac?e" does not match
+issuers[0].group_rules[2] gives the group "gh:ci", which policies see as "gh:gh:ci", because group_prefix is put before it
+issuers[0].group_rules[3] matches exactly what issuers[0].group_rules[2] does; merge the two`
+	if got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 }
 

@@ -50,7 +50,7 @@ func (r *rule) nothing(issuers []config.Issuer) string {
 	if r.Groups != nil && !slices.ContainsFunc(r.Groups, func(g string) bool {
 		return slices.ContainsFunc(may, func(is config.Issuer) bool { return mayBeOf(is, g, issuers) })
 	}) {
-		return "its groups are of none of its issuers, whose group_prefix says how theirs begin"
+		return "its groups are of none of its issuers: theirs begin with their group_prefix, and where no claim is read for groups, they are those of group_rules"
 	}
 	named := r.Models != nil || r.Per == config.PerModel
 	if named && r.operations != nil && len(r.operations) > 0 && !slices.ContainsFunc(operation.All(), func(op *operation.Operation) bool {
@@ -61,8 +61,14 @@ func (r *rule) nothing(issuers []config.Issuer) string {
 	return ""
 }
 
-// mayBeOf reports whether the issuer's clients may be in the group.
+// mayBeOf reports whether the issuer's clients may be in the group. Groups come from claims, which may
+// name any, and from the issuer's rules, and nowhere else.
 func mayBeOf(is config.Issuer, group string, all []config.Issuer) bool {
+	if len(is.Groups) == 0 {
+		return slices.ContainsFunc(is.GroupRules, func(r config.GroupRule) bool {
+			return slices.ContainsFunc(r.Groups, func(g string) bool { return is.GroupPrefix+g == group })
+		})
+	}
 	if is.GroupPrefix != "" {
 		return strings.HasPrefix(group, is.GroupPrefix)
 	}

@@ -191,6 +191,7 @@ func TestUnknownOperationsAreFaultsAndLimitsOfNothingAreWarnedOf(t *testing.T) {
 issuers:
   - {url: https://id.example.com, audiences: [a], group_prefix: "id:"}
   - {url: https://token.actions.githubusercontent.com, audiences: [a], require: {repository_owner: acme}}
+  - {url: https://gitlab.com, audiences: [a], require: {namespace_path: acme}, group_prefix: "gl:", groups: [], group_rules: [{when: {ref: main}, groups: [ci, main]}]}
 policies: {files: [gateway.cedar]}
 upstreams: {local: {kind: openai, base_url: "http://127.0.0.1:1/v1"}}
 models: {m: {targets: [{upstream: local, model: m}]}}
@@ -202,6 +203,8 @@ limits:
   - {name: other-issuer, clients: ["https://id.example.com#x"], issuers: [https://token.actions.githubusercontent.com], requests_per_minute: 1}
   - {name: prefix-missing, groups: [a], issuers: [https://id.example.com], requests_per_minute: 1}
   - {name: of-another, groups: ["id:a"], issuers: [https://token.actions.githubusercontent.com], requests_per_minute: 1}
+  - {name: fine-by-rule, groups: ["gl:main"], requests_per_minute: 1}
+  - {name: of-no-rule, groups: ["gl:mian", main], issuers: [https://gitlab.com], requests_per_minute: 1}
   - {name: no-model, operations: [batches], models: ["*"], requests_per_minute: 1}
   - {name: no-model-either, operations: [batches.list], per: model, requests_per_minute: 1}
 `))
@@ -209,17 +212,19 @@ limits:
 		t.Fatal(err)
 	}
 	warnings, faults := limit.Check(c)
-	if len(faults) != 2 || !strings.HasPrefix(faults[0].String(), `gateway.yaml:9:19: limits[0].operations[0]: no operation or group of operations is called "inferense"; did you mean inference?`) ||
-		!strings.HasPrefix(faults[1].String(), `gateway.yaml:10:19: limits[1].operations[0]: no operation or group of operations is called "models.list"`) {
+	if len(faults) != 2 || !strings.HasPrefix(faults[0].String(), `gateway.yaml:10:19: limits[0].operations[0]: no operation or group of operations is called "inferense"; did you mean inference?`) ||
+		!strings.HasPrefix(faults[1].String(), `gateway.yaml:11:19: limits[1].operations[0]: no operation or group of operations is called "models.list"`) {
 		t.Errorf("%v", faults)
 	}
 	slices.Sort(warnings)
+	const notTheirs = "its groups are of none of its issuers: theirs begin with their group_prefix, and where no claim is read for groups, they are those of group_rules"
 	if diff := cmp.Diff([]string{
 		"limit no-model matches no request: its operations name no model",
 		"limit no-model-either matches no request: its operations name no model",
-		"limit of-another matches no request: its groups are of none of its issuers, whose group_prefix says how theirs begin",
+		"limit of-another matches no request: " + notTheirs,
+		"limit of-no-rule matches no request: " + notTheirs,
 		"limit other-issuer matches no request: its clients are of none of its issuers",
-		"limit prefix-missing matches no request: its groups are of none of its issuers, whose group_prefix says how theirs begin",
+		"limit prefix-missing matches no request: " + notTheirs,
 	}, warnings); diff != "" {
 		t.Errorf("-want +got\n%s", diff)
 	}
