@@ -1,0 +1,235 @@
+package issuer
+
+import (
+	"cmp"
+	"encoding/json"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	gocmp "github.com/google/go-cmp/cmp"
+
+	"llmgateway.dev/gateway/internal/config"
+	"llmgateway.dev/gateway/internal/issuer/issuertest"
+)
+
+// block is a fenced block of a page, with the heading it stands under.
+type block struct{ heading, language, text string }
+
+var fence = regexp.MustCompile("(?ms)^## (.*?)$|^```([a-z]*)\n(.*?)^```$")
+
+func blocks(page string) (all []block) {
+	heading := ""
+	for _, m := range fence.FindAllStringSubmatch(page, -1) {
+		if m[1] != "" {
+			heading = m[1]
+			continue
+		}
+		all = append(all, block{heading, m[2], m[3]})
+	}
+	return all
+}
+
+// rest is what a configuration needs besides issuers.
+const rest = `
+policies: {files: [gateway.cedar]}
+upstreams: {local: {kind: openai, base_url: "http://127.0.0.1:1/v1"}}
+`
+
+// page reads docs/identity-providers.md. What is written for the gateway is yaml there; what is
+// applied at a provider is yml.
+func page(t *testing.T) []block {
+	t.Helper()
+	text, err := os.ReadFile("../../docs/identity-providers.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return blocks(string(text))
+}
+
+// load has the production loader read entries, beside the key set that one of them names.
+func load(t *testing.T, entries ...string) []config.Issuer {
+	t.Helper()
+	var document strings.Builder
+	document.WriteString("issuers:\n")
+	for _, e := range entries {
+		list, ok := strings.CutPrefix(e, "issuers:\n")
+		if !ok {
+			t.Fatalf("not a list of issuers:\n%s", e)
+		}
+		document.WriteString(list)
+	}
+	dir := t.TempDir()
+	idp := issuertest.New()
+	defer idp.Close()
+	keys, err := json.Marshal(map[string]any{"keys": []any{idp.Key().Public()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(dir, "gateway.yaml")
+	for name, text := range map[string]string{"gateway.yaml": document.String() + rest, "cluster-keys.json": string(keys)} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c, faults := config.Load(file)
+	if len(faults) > 0 {
+		t.Fatalf("%v in\n%s", faults, &document)
+	}
+	if warnings := Check(c.Issuers); len(warnings) > 0 {
+		t.Errorf("warnings: %q", warnings)
+	}
+	return c.Issuers
+}
+
+// The entries of the page for identity providers are loaded, each alone and all together.
+func TestEveryEntryOfThePageIsLoaded(t *testing.T) {
+	var all []string
+	for _, b := range page(t) {
+		if b.language == "yaml" {
+			load(t, b.text)
+			all = append(all, b.text)
+		}
+	}
+	if len(all) < 9 {
+		t.Fatalf("only %d entries", len(all))
+	}
+	load(t, all...)
+}
+
+// Every token of the page is mapped to what the block after it says: what /whoami would answer, or why
+// it is refused.
+func TestEveryTokenOfThePageMapsToTheClientBelowIt(t *testing.T) {
+	all := page(t)
+	var entries []string
+	for _, b := range all {
+		if b.language == "yaml" {
+			entries = append(entries, b.text)
+		}
+	}
+	var now time.Time
+	issuers, err := newAt(load(t, entries...), slog.New(slog.DiscardHandler), func() time.Time { return now })
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown := map[string]int{}
+	for i, b := range all {
+		var token struct {
+			Iss string
+			Iat int64
+		}
+		if b.language != "json" {
+			continue
+		}
+		if err := json.Unmarshal([]byte(b.text), &token); err != nil {
+			t.Errorf("%s: %v in\n%s", b.heading, err, b.text)
+		}
+		if token.Iss == "" {
+			continue
+		}
+		if i+1 == len(all) || all[i+1].heading != b.heading {
+			t.Fatalf("%s: nothing below the token says whom it speaks for", b.heading)
+		}
+		shown[token.Iss]++
+		now = time.Unix(token.Iat, 0)
+		who, err := issuers.Map([]byte(b.text))
+		below := all[i+1]
+		if below.language == "text" {
+			if err == nil || strings.TrimPrefix(err.Error(), "invalid_token: ") != strings.TrimSpace(below.text) {
+				t.Errorf("%s: %v, %v; the page says %s", b.heading, who, err, below.text)
+			}
+			continue
+		}
+		if err != nil {
+			t.Errorf("%s: %v", b.heading, err)
+			continue
+		}
+		var want whoami
+		decoder := json.NewDecoder(strings.NewReader(below.text))
+		decoder.DisallowUnknownFields()
+		if err := decoder.Decode(&want); err != nil {
+			t.Fatalf("%s: %v in\n%s", b.heading, err, below.text)
+		}
+		got := whoami{who.Issuer, who.Subject, who.ClientID, who.Groups, append([]string{}, who.Scopes...), who.Claims}
+		if diff := gocmp.Diff(want, got); diff != "" {
+			t.Errorf("%s (-page +mapped):\n%s", b.heading, diff)
+		}
+	}
+	for url := range issuers.byURL {
+		if shown[url] == 0 {
+			t.Errorf("the page shows no token of %s", url)
+		}
+	}
+}
+
+// whoami is the answer of GET /whoami, but for models and limits.
+type whoami struct {
+	Issuer   string            `json:"issuer"`
+	Subject  string            `json:"subject"`
+	ClientID string            `json:"client_id"`
+	Groups   []string          `json:"groups"`
+	Scopes   []string          `json:"scopes"`
+	Claims   map[string]string `json:"claims"`
+}
+
+// The Keycloak client that the page shows is the one that the end-to-end test imports.
+func TestThePageShowsTheRealmThatIsTested(t *testing.T) {
+	text, err := os.ReadFile("../../test/e2e/testdata/realm.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var realm struct{ Clients []map[string]any }
+	if err := json.Unmarshal(text, &realm); err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for _, b := range page(t) {
+		var client map[string]any
+		if b.language != "json" || json.Unmarshal([]byte(b.text), &client) != nil || client["clientId"] == nil {
+			continue
+		}
+		for _, c := range realm.Clients {
+			if c["clientId"] == client["clientId"] && reflect.DeepEqual(c, client) {
+				found++
+			}
+		}
+	}
+	if found != 1 {
+		t.Error("the page's client is not in realm.json as it stands there")
+	}
+}
+
+// The table of patterns is true.
+func TestThePatternsOfThePageMatchWhatItSays(t *testing.T) {
+	text, err := os.ReadFile("../../docs/identity-providers.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, _ := strings.Cut(string(text), "| pattern | is | is not |\n| --- | --- | --- |\n")
+	table, _, _ = strings.Cut(table, "\n\n")
+	rows := 0
+	for row := range strings.Lines(cmp.Or(table, "|")) {
+		cells := strings.Split(row, "|")
+		quoted := regexp.MustCompile("`([^`]*)`")
+		if len(cells) != 5 {
+			t.Fatalf("no table: %q", row)
+		}
+		pattern := quoted.FindStringSubmatch(cells[1])[1]
+		for i, want := range []bool{true, false} {
+			for _, value := range quoted.FindAllStringSubmatch(cells[2+i], -1) {
+				rows++
+				if config.Pattern(pattern).Regexp().MatchString(value[1]) != want {
+					t.Errorf("%s of %s: %t", pattern, value[1], !want)
+				}
+			}
+		}
+	}
+	if rows < 10 {
+		t.Errorf("%d values", rows)
+	}
+}
