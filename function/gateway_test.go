@@ -48,6 +48,10 @@ type setting struct {
 	mode string
 	// clients are the groups of each client.
 	clients map[string][]string
+	// claims are what each client's token has besides, or instead; nil takes a claim away.
+	claims map[string]map[string]any
+	// trust is the issuer's entry but for url and audiences.
+	trust string
 	// first and second replace the providers' addresses.
 	first, second string
 	// credentials are further ones.
@@ -61,7 +65,9 @@ const (
 
 	parts = `
 issuers:
-  - {url: $ISSUER, audiences: [llm-gateway], require: {acr: "1"}}
+  - url: $ISSUER
+    audiences: [llm-gateway]
+    $TRUST
 policies: {files: [gateway.cedar], mode: $MODE}
 credentials:
   vertex:
@@ -103,10 +109,11 @@ func open(t testing.TB, with setting) *scene {
 	valid := func(token string) bool { return !s.revoked.Load() && s.tokens.Valid(token) }
 	s.first, s.second = upstreamtest.New(valid), upstreamtest.New(valid)
 	for id, groups := range with.clients {
-		s.issuer.AddClient(issuertest.Client{ID: id, Groups: groups, Audience: []string{"llm-gateway"}})
+		s.issuer.AddClient(issuertest.Client{ID: id, Groups: groups, Audience: []string{"llm-gateway"}, Claims: with.claims[id]})
 	}
 	s.secrets.Add(secretName, s.tokens.ServiceAccountKey())
-	document := strings.NewReplacer("$MODE", cmp.Or(with.mode, "enforce"), "$ISSUER", s.issuer.URL, "$SECRETS", s.secrets.URL, "$CREDENTIALS", with.credentials,
+	document := strings.NewReplacer("$MODE", cmp.Or(with.mode, "enforce"), "$ISSUER", s.issuer.URL,
+		"$TRUST", strings.ReplaceAll(cmp.Or(with.trust, `require: {acr: "1"}`), "\n", "\n    "), "$SECRETS", s.secrets.URL, "$CREDENTIALS", with.credentials,
 		"$FIRST", cmp.Or(with.first, s.first.URL), "$SECOND", cmp.Or(with.second, s.second.URL)).
 		Replace(parts + with.config)
 	dir := t.TempDir()

@@ -2,6 +2,7 @@ package function_test
 
 import (
 	"bufio"
+	"encoding/json"
 	"flag"
 	"fmt"
 	"maps"
@@ -24,6 +25,8 @@ var update = flag.Bool("update", false, "write the scenarios' goldens anew")
 // TestScenarios plays testdata/*.txtar. An archive is a setting and a list of exchanges:
 //
 //	-- clients --          a client a line: ID: group, group
+//	-- claims: ID --       JSON: what the client's token has besides, or instead; null takes a claim away
+//	-- issuer --           the issuer's entry but for url and audiences
 //	-- gateway.yaml --     the configuration's upstreams, models, default_upstream and server
 //	-- gateway.cedar --    the policies
 //	-- mode --             policies.mode, where it is not enforce
@@ -53,19 +56,29 @@ func play(t *testing.T, file string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	with := setting{clients: map[string][]string{}}
+	with := setting{clients: map[string][]string{}, claims: map[string]map[string]any{}}
 	for _, f := range archive.Files {
 		switch f.Name {
 		case "gateway.yaml":
 			with.config = string(f.Data)
 		case "gateway.cedar":
 			with.policy = string(f.Data)
+		case "issuer":
+			with.trust = strings.TrimSpace(string(f.Data))
 		case "mode":
 			with.mode = strings.TrimSpace(string(f.Data))
 		case "clients":
 			for line := range strings.Lines(string(f.Data)) {
 				id, groups, _ := strings.Cut(strings.TrimSpace(line), ":")
 				with.clients[id] = strings.Fields(strings.ReplaceAll(groups, ",", " "))
+			}
+		default:
+			if id, ok := strings.CutPrefix(f.Name, "claims: "); ok {
+				var claims map[string]any
+				if err := json.Unmarshal(f.Data, &claims); err != nil {
+					t.Fatalf("%s: %v", f.Name, err)
+				}
+				with.claims[id] = claims
 			}
 		}
 	}
