@@ -58,7 +58,7 @@ type Issuer struct {
 	Audiences []string `yaml:"audiences"`
 	// Require are claims every token must carry with exactly this string value.
 	Require map[string]string `yaml:"require"`
-	// Groups are the places groups are read from; their union counts.
+	// Groups are the places groups are read from; their union counts. An empty list reads none.
 	Groups []ClaimPath `yaml:"groups"`
 	// GroupTrimPrefix is taken off each group: "/" turns Keycloak's full paths into names.
 	GroupTrimPrefix string `yaml:"group_trim_prefix"`

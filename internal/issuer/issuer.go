@@ -7,6 +7,9 @@
 // could never make good costs that issuer no request. A signature is only ever checked with a key of
 // the issuer that the token names.
 //
+// A client's groups are those that its token claims at the configured places, and those that the
+// issuer's group_rules give it by other claims. There are no others.
+//
 // Refusals are *apierror.Error and name the failing check, with nothing of the token in them.
 // An issuer that can't be reached is 503, never 401: the client's token may well be good.
 package issuer

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"go.yaml.in/yaml/v3"
 
 	"llmgateway.dev/gateway/internal/config"
 	"llmgateway.dev/gateway/internal/issuer/issuertest"
@@ -90,9 +91,15 @@ func load(t *testing.T, entries ...string) []config.Issuer {
 func TestEveryEntryOfThePageIsLoaded(t *testing.T) {
 	var all []string
 	for _, b := range page(t) {
-		if b.language == "yaml" {
+		switch b.language {
+		case "yaml":
 			load(t, b.text)
 			all = append(all, b.text)
+		case "yml":
+			var applied map[string]any
+			if err := yaml.Unmarshal([]byte(b.text), &applied); err != nil {
+				t.Errorf("%s: %v in\n%s", b.heading, err, b.text)
+			}
 		}
 	}
 	if len(all) < 9 {
