@@ -160,6 +160,19 @@ var (
 	uploadFields = fields(map[string]role{"purpose": purpose})
 )
 
+// holds reports whether some field of the tree has the role.
+func (f *Fields) holds(r role) bool {
+	if f == nil || f.role == r {
+		return f != nil
+	}
+	for _, m := range f.members {
+		if m.holds(r) {
+			return true
+		}
+	}
+	return f.each.holds(r)
+}
+
 // like returns the known member that name equals but for case, as a lenient reader would match it.
 func (f *Fields) like(name string) string {
 	for m := range f.members {

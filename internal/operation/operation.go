@@ -76,6 +76,14 @@ func (o *Operation) NeedsModel() bool {
 // modelInPath reports whether the operation's model is the path's.
 func (o *Operation) modelInPath() bool { return strings.Contains(o.Path, "{model}") }
 
+// CanStream reports whether a request of the operation may ask for a stream, by its body or its path.
+func (o *Operation) CanStream() bool {
+	return strings.HasSuffix(o.Path, ":"+streamVerb) || o.Fields.holds(streamFlag)
+}
+
+// CanBound reports whether a request of the operation may bound its output.
+func (o *Operation) CanBound() bool { return o.Fields.holds(maxOutputTokens) }
+
 // IsList reports whether the operation only shows which models are allowed.
 func (o *Operation) IsList() bool { return o.Group == "" }
 

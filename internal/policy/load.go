@@ -23,7 +23,7 @@ import (
 // all of them and no Policies. The configuration may have faults of its own.
 func Load(c *config.Config) (*Policies, config.Faults) {
 	s := newSchema(c)
-	l := &loader{config: c, schema: s, validator: validate.New(s, validate.WithStrict()), set: cedar.NewPolicySet(), ids: map[string]string{}}
+	l := &loader{config: c, schema: s, validator: validate.New(s, validate.WithStrict()), set: cedar.NewPolicySet(), ids: map[string]string{}, texts: map[cedar.PolicyID]string{}}
 	for _, file := range c.Policies.Files {
 		if file != "" { // the configuration's own fault
 			l.file(file)
@@ -32,7 +32,7 @@ func Load(c *config.Config) (*Policies, config.Faults) {
 	if len(l.faults) > 0 {
 		return nil, l.faults.Sort()
 	}
-	p := &Policies{config: c, set: l.set, actions: map[cedar.EntityUID]cedar.Entity{}}
+	p := &Policies{config: c, set: l.set, texts: l.texts, actions: map[cedar.EntityUID]cedar.Entity{}}
 	for uid, action := range s.Actions {
 		p.actions[uid] = action.Entity
 	}
@@ -48,7 +48,9 @@ type loader struct {
 	validator *validate.Validator
 	set       *cedar.PolicySet
 	// ids are where each policy id stands.
-	ids       map[string]string
+	ids map[string]string
+	// texts are the policies as they were written.
+	texts     map[cedar.PolicyID]string
 	readsTime bool
 	faults    config.Faults
 }
@@ -71,7 +73,9 @@ func (l *loader) file(name string) {
 	end := len(data)
 	for _, p := range slices.Backward(list) { // each ends where the next begins
 		start := p.Position().Offset
-		(&checker{loader: l, policy: (*xast.Policy)(p.AST()), text: string(data[start:end])}).check()
+		text := string(data[start:end])
+		(&checker{loader: l, policy: (*xast.Policy)(p.AST()), text: text}).check()
+		l.texts[cedar.PolicyID(idOf(p))] = statement(text)
 		end = start
 	}
 	for _, p := range list {
@@ -97,6 +101,27 @@ func (l *loader) add(p *cedar.Policy) {
 	}
 	l.ids[id] = fmt.Sprintf("%s:%d:%d", pos.Filename, pos.Line, pos.Column)
 	l.set.Add(cedar.PolicyID(id), p)
+}
+
+// statement is a policy's text without what follows its end: the next one's comments.
+func statement(text string) string {
+	for i := 0; i < len(text); i++ {
+		switch rest := text[i:]; {
+		case strings.HasPrefix(rest, "//"):
+			if i += strings.IndexByte(rest+"\n", '\n'); i >= len(text) {
+				return text
+			}
+		case rest[0] == '"':
+			for i++; i < len(text) && text[i] != '"'; i++ {
+				if text[i] == '\\' {
+					i++
+				}
+			}
+		case rest[0] == ';':
+			return text[:i+1]
+		}
+	}
+	return text
 }
 
 func idOf(p *cedar.Policy) string { return string(p.Annotations()["id"]) }

@@ -33,6 +33,7 @@ import (
 type Policies struct {
 	config *config.Config
 	set    *cedar.PolicySet
+	texts  map[cedar.PolicyID]string
 	// actions are the entities of all operations that policies decide, with their groups; without
 	// them "action in" never matches.
 	actions types.EntityMap
