@@ -263,9 +263,9 @@ type maker struct {
 	operations []*decided
 	resources  []resource
 	columns    []Column
-	// members are the places of each column's operations, and at that of its resource.
+	// members are the places of each column's operations, and first that of each resource's first column.
 	members [][]int
-	at      []int
+	first   []int
 	// applies says of each clause to which operations and resources its scope does.
 	onOperation, onResource [][]bool
 
@@ -336,6 +336,7 @@ func (m *Matrix) Cell(row, column int) *Cell { return m.cells[row][column] }
 
 // resource adds a resource's columns.
 func (mk *maker) resource(r resource) {
+	mk.first = append(mk.first, len(mk.columns))
 	for _, group := range operation.Groups() {
 		c := Column{Model: r.model, Upstream: r.upstream, Group: group}
 		var members []int
@@ -345,7 +346,7 @@ func (mk *maker) resource(r resource) {
 			}
 		}
 		if len(members) > 0 {
-			mk.columns, mk.members, mk.at = append(mk.columns, c), append(mk.members, members), append(mk.at, len(mk.resources))
+			mk.columns, mk.members = append(mk.columns, c), append(mk.members, members)
 		}
 	}
 	mk.resources = append(mk.resources, r)
@@ -422,35 +423,50 @@ func inScope(s xast.IsScopeNode, e types.EntityUID, parents ...types.EntityUID) 
 
 // row makes the row's cells.
 func (mk *maker) row(r Row) []*Cell {
-	cells := make([]*Cell, 0, len(mk.columns))
 	var v *view
 	var candidates []*clause
 	if !r.Nobody {
 		v = mk.view(r)
 		e := v.env.Entities.(entities).client
+		v.all = true
 		for _, c := range mk.clauses {
-			if inScope(c.ast.Principal, e.UID, slices.Collect(e.Parents.All())...) {
+			if inScope(c.ast.Principal, e.UID, slices.Collect(e.Parents.All())...) && v.policy(c.ast) != no {
 				c.seen = map[request]outlook{}
 				candidates = append(candidates, c)
 			}
 		}
+		v.all = false
 	}
-	var here []*clause
-	last := -1
-	for column, members := range mk.members {
-		if at := mk.at[column]; at != last {
-			last, here = at, here[:0]
-			for _, c := range candidates {
-				if mk.onResource[c.index][at] {
-					here = append(here, c)
+	cells := make([]*Cell, 0, len(mk.columns))
+	alike := map[string][]*Cell{} // by the clauses that apply
+	for at, first := range mk.first {
+		columns := mk.members[first:]
+		if at+1 < len(mk.first) {
+			columns = mk.members[first:mk.first[at+1]]
+		}
+		var here []*clause
+		key := flag(nil, mk.resources[at].model != "")
+		for _, c := range candidates {
+			if mk.onResource[c.index][at] {
+				here = append(here, c)
+				key = binary.AppendUvarint(key, uint64(c.index))
+				if c.readsResource {
+					key = binary.AppendUvarint(key, uint64(at))
 				}
 			}
 		}
-		parts := make([]*Part, len(members))
-		for i, op := range members {
-			parts[i] = mk.part(v, here, op, last)
+		some, made := alike[string(key)]
+		if !made {
+			for i, members := range columns {
+				parts := make([]*Part, len(members))
+				for i, op := range members {
+					parts[i] = mk.part(v, here, op, at)
+				}
+				some = append(some, mk.cell(first+i, parts))
+			}
+			alike[string(key)] = some
 		}
-		cells = append(cells, mk.cell(column, parts))
+		cells = append(cells, some...)
 	}
 	return cells
 }

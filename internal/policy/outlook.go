@@ -34,6 +34,8 @@ type view struct {
 	issuer *config.Issuer
 	// bounded says that the request bounds its output.
 	bounded bool
+	// all says that nothing is known of the requests.
+	all bool
 }
 
 // policy is the outlook of all conditions together. The scope is known to match.
@@ -106,7 +108,14 @@ func (v *view) open(n xast.IsNode) bool {
 		root, path, has := reading(n)
 		switch root := root.(type) {
 		case xast.NodeTypeVariable:
-			found = found || root.Name == "principal" && v.principalOpen(path, has) || root.Name == "context" && v.contextOpen(path, has)
+			switch root.Name {
+			case "principal":
+				found = found || v.principalOpen(path, has)
+			case "context":
+				found = found || v.all || v.contextOpen(path, has)
+			default:
+				found = found || v.all
+			}
 			return false
 		case xast.NodeValue:
 			found = found || root.Value == types.Value(v.client) && v.principalOpen(path, has)
@@ -160,13 +169,13 @@ func reading(n xast.IsNode) (root xast.IsNode, path []string, has bool) {
 	}
 }
 
-// mentioned reports whether the client or the context stands anywhere in the expression.
+// mentioned reports whether a variable, or the client by its name, stands anywhere in the expression.
 func (v *view) mentioned(n xast.IsNode) bool {
 	found := false
 	xast.Inspect(xast.NewNode(n), func(n xast.IsNode) bool {
 		switch n := n.(type) {
 		case xast.NodeTypeVariable:
-			found = found || n.Name == "principal" || n.Name == "context"
+			found = true
 		case xast.NodeValue:
 			found = found || n.Value == types.Value(v.client)
 		}
