@@ -27,6 +27,8 @@ Usage:
       serves a configuration
   gateway check [--config FILE]
       prints every fault of a configuration
+  gateway matrix [--config FILE] [--against FILE] [--json | --csv] [--html PAGE]
+      shows which groups may do what on which models, or who gains and who loses against another configuration
   gateway token [--issuer URL | --token-url URL] [--scope SCOPES] [--audience NAME]
       prints an access token of a client: curl -H "Authorization: Bearer $(gateway token)"
   gateway usage [--by LIST] [--since TIME] [--until TIME] [--time-zone ZONE] [--json | --csv] [--html PAGE] [RECORDS ...]
@@ -40,6 +42,8 @@ its key, where it wants one, is in OPENAI_API_KEY. NAME is the model that gpt-4-
 token's --issuer is by default what GATEWAY_ISSUER says. The client's id and secret are in GATEWAY_CLIENT_ID and GATEWAY_CLIENT_SECRET, or in
 the files that GATEWAY_CLIENT_ID_FILE and GATEWAY_CLIENT_SECRET_FILE name. A token is kept for the next time, readable by you alone.
 
+matrix exits 0 whatever changes. Its PAGE opens the policies behind each cell; it is one file, which needs no network.
+
 usage reads what the gateway writes to standard error, or Cloud Logging's export of it, plain or gzip: the files RECORDS, or standard input.
 LIST is of hour, day, month, group, model, client, upstream, operation, status, error, limit and claimed_group. TIME is a date, from its beginning or
 to its end, or a time in RFC 3339. PAGE is a file for one page with plots, which needs no network.
@@ -48,7 +52,7 @@ to its end, or a time in RFC 3339. PAGE is a file for one page with plots, which
 // command is one of the words after gateway.
 type command func(ctx context.Context, args []string, stdout, stderr io.Writer) error
 
-var commands = map[string]command{"demo": runDemo, "serve": serve, "check": check, "token": printToken, "usage": sumUsage}
+var commands = map[string]command{"demo": runDemo, "serve": serve, "check": check, "matrix": showMatrix, "token": printToken, "usage": sumUsage}
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
