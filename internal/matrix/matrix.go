@@ -152,29 +152,33 @@ func Compare(from, to *Matrix) []Change {
 	}
 	before, after := places(from), places(to)
 	var all []place
+	seen := map[place]bool{}
 	for _, c := range append(slices.Clone(to.Columns), from.Columns...) {
-		if p := (place{c.Model, c.Upstream, c.Group}); !slices.Contains(all[max(0, len(all)-8):], p) {
+		p := place{c.Model, c.Upstream, c.Group}
+		if !seen[p] {
 			all = append(all, p)
 		}
+		seen[p] = true
 	}
-	seen := map[place]bool{}
-	all = slices.DeleteFunc(all, func(p place) bool { again := seen[p]; seen[p] = true; return again })
 	var changes []Change
+	unchanged := map[[2]*Cell]bool{} // most are
 	for i, row := range to.Rows {
 		for _, p := range all {
 			f, inFrom := before[p]
 			t, inTo := after[p]
-			column := t
-			var was, is map[string]*Part
+			column := -1
+			var cells [2]*Cell
 			var operations []string
 			if inFrom {
-				was, operations = from.Cells[i][f].byOperation(), from.Columns[f].Operations
+				cells[0], operations = from.Cells[i][f], from.Columns[f].Operations
 			}
 			if inTo {
-				is, operations = to.Cells[i][t].byOperation(), to.Columns[t].Operations
-			} else {
-				column = -1
+				cells[1], operations, column = to.Cells[i][t], to.Columns[t].Operations, t
 			}
+			if unchanged[cells] {
+				continue
+			}
+			was, is := cells[0].byOperation(), cells[1].byOperation()
 			first := len(changes)
 			for _, op := range operations {
 				a, b := was[op], is[op]
@@ -194,6 +198,7 @@ func Compare(from, to *Matrix) []Change {
 				}
 				changes[first+at].Operations = append(changes[first+at].Operations, op)
 			}
+			unchanged[cells] = len(changes) == first
 		}
 	}
 	return changes
@@ -201,6 +206,9 @@ func Compare(from, to *Matrix) []Change {
 
 func (c *Cell) byOperation() map[string]*Part {
 	of := map[string]*Part{}
+	if c == nil {
+		return of
+	}
 	for i := range c.Parts {
 		for _, op := range c.Parts[i].Operations {
 			of[op] = &c.Parts[i]

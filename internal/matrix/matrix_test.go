@@ -261,7 +261,7 @@ func TestAPageAsksForNothingAndRunsItsOwnScriptAlone(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			known := strings.Fields("html head meta title style script body header main section article p h1 h2 h3 dl div dt dd span strong ul li i b a code pre form label input output button dialog table thead tbody tr th td")
+			known := strings.Fields("html head meta title style script body header main section article p h1 h2 h3 dl div dt dd span strong ul li b a code pre form label input output button dialog table thead tbody tr th td")
 			ids, links := map[string]bool{}, map[string]bool{}
 			for _, n := range elements(doc, "*") {
 				if !slices.Contains(known, n.Data) {

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 
 	"llmgateway.dev/gateway/function"
 	"llmgateway.dev/gateway/internal/config"
@@ -109,7 +108,7 @@ func fill(c *config.Config, from *policy.Matrix) *matrix.Matrix {
 		for j := range row {
 			was := from.Cell(i, j)
 			if cells[was] == nil {
-				cells[was] = fillCell(c, was, policies)
+				cells[was] = fillCell(was, policies)
 			}
 			row[j] = cells[was]
 		}
@@ -118,16 +117,13 @@ func fill(c *config.Config, from *policy.Matrix) *matrix.Matrix {
 	return m
 }
 
-func fillCell(c *config.Config, was *policy.Cell, policies map[*policy.Source]*matrix.Policy) *matrix.Cell {
+func fillCell(was *policy.Cell, policies map[*policy.Source]*matrix.Policy) *matrix.Cell {
 	cell := &matrix.Cell{Outcome: matrix.Outcome(was.Outcome)}
 	for _, p := range was.Parts {
 		part := matrix.Part{Outcome: matrix.Outcome(p.Outcome), Operations: texts(p.Operations)}
 		for _, r := range p.Reasons {
 			if policies[r.Source] == nil {
 				text := matrix.Policy(*r.Source)
-				if short, err := filepath.Rel(filepath.Dir(c.File), text.File); err == nil && filepath.IsLocal(short) {
-					text.File = short
-				}
 				policies[r.Source] = &text
 			}
 			part.Reasons = append(part.Reasons, matrix.Reason{Policy: policies[r.Source], Conditional: r.Conditional, Errs: r.Errs, Reads: r.Reads})
