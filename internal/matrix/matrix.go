@@ -23,6 +23,8 @@ type Matrix struct {
 	Audit   bool
 	Rows    []Row
 	Columns []Column
+	// Policies are all in force, by their ids.
+	Policies []*Policy
 	// Cells are those of each row, in the order of Columns.
 	Cells [][]*Cell
 }
@@ -139,8 +141,8 @@ func (c Change) Direction() Direction {
 	return Differs
 }
 
-// Compare lists what changes on the way from one matrix to the other, which have the same rows. What is denied in both
-// for other reasons is the same, unless a forbid comes or goes; what depends on other conditions is not.
+// Compare lists what changes on the way from one matrix to the other, which have the same rows. An outcome is another too
+// where it depends on other conditions, and a denial where a forbid comes or goes, which a client meets in further groups.
 func Compare(from, to *Matrix) []Change {
 	type place struct{ model, upstream, group string }
 	places := func(m *Matrix) map[place]int {
@@ -204,6 +206,25 @@ func Compare(from, to *Matrix) []Change {
 	return changes
 }
 
+// unseen says, where there are no changes, of which policies that are not on both sides no row tells: those for clients in
+// several groups, or for nobody.
+func unseen(from, to *Matrix) string {
+	missing := func(m, in *Matrix) (ids []string) {
+		for _, p := range m.Policies {
+			if !slices.ContainsFunc(in.Policies, func(o *Policy) bool { return o.Meaning == p.Meaning }) {
+				ids = append(ids, shown(p.ID))
+			}
+		}
+		return ids
+	}
+	ids := append(missing(from, to), missing(to, from)...)
+	if len(ids) == 0 {
+		return ""
+	}
+	slices.Sort(ids)
+	return "no outcome changes, but policies do, which a client in several groups may feel: " + strings.Join(slices.Compact(ids), ", ")
+}
+
 func (c *Cell) byOperation() map[string]*Part {
 	of := map[string]*Part{}
 	if c == nil {
@@ -221,12 +242,10 @@ func (c *Cell) byOperation() map[string]*Part {
 func (p *Part) alike(o *Part) bool {
 	none := func(o Outcome) bool { return o == Absent || o == Deny }
 	switch {
-	case p.Outcome != o.Outcome:
-		return none(p.Outcome) && none(o.Outcome)
-	case p.Outcome == Depends:
+	case none(p.Outcome) && none(o.Outcome), p.Outcome == Depends && o.Outcome == Depends:
 		return slices.Equal(p.conditions(), o.conditions())
 	}
-	return true
+	return p.Outcome == o.Outcome
 }
 
 // same reports whether the same policies come to the same.

@@ -47,7 +47,7 @@ func example(change func(*matrix.Matrix)) *matrix.Matrix {
 	depends := &matrix.Cell{Outcome: matrix.Depends, Parts: []matrix.Part{{Outcome: matrix.Depends, Operations: []string{"files.list"}, Reasons: []matrix.Reason{{Policy: infers, Conditional: true, Reads: []string{"claims.environment", "time"}}}}}}
 	no, noTune, noFiles := deny(chats), deny(tune), deny([]string{"files.list"})
 	m := &matrix.Matrix{
-		File: "gateway.yaml",
+		File: "gateway.yaml", Policies: []*matrix.Policy{bounded, never, infers},
 		Rows: []matrix.Row{{}, {Group: "everywhere"}, {Group: "some"}, {Group: "gone-x", Nobody: true}, {Client: "https://id.example.com#nightly", Issuer: "https://id.example.com"}},
 		Columns: []matrix.Column{
 			{"gpt-4o", "azure", "inference", chats}, {"gpt-4o", "azure", "fine_tuning", tune},
@@ -137,11 +137,25 @@ func TestOnlyWhatChangesIsToldOf(t *testing.T) {
 	renamed.ID, renamed.Text, renamed.Line = "another", "another", 99
 	depends := func(p *matrix.Policy, reads ...string) *matrix.Matrix {
 		return example(func(m *matrix.Matrix) {
+			m.Policies = append(m.Policies, p)
 			m.Cells[1][0] = &matrix.Cell{Outcome: matrix.Depends, Parts: []matrix.Part{{Outcome: matrix.Depends, Operations: chats, Reasons: []matrix.Reason{{Policy: p, Conditional: true, Reads: reads}}}}}
 		})
 	}
 	if got := matrix.Compare(depends(infers, "time"), depends(&renamed, "time")); len(got) > 0 {
 		t.Errorf("a policy that is called otherwise: %+v", got)
+	}
+	// A forbid that only clients in further groups meet, and a policy that no row tells of.
+	met := example(func(m *matrix.Matrix) {
+		m.Cells[1][1] = &matrix.Cell{Outcome: matrix.Deny, Parts: []matrix.Part{{Outcome: matrix.Deny, Operations: m.Columns[1].Operations, Reasons: []matrix.Reason{{Policy: bounded, Conditional: true}}}}}
+	})
+	if got := matrix.Compare(example(nil), met); len(got) != 1 || got[0].Direction() != matrix.Differs {
+		t.Errorf("a forbid under a condition, where nothing is permitted: %+v", got)
+	}
+	further := example(func(m *matrix.Matrix) {
+		m.Policies = append(m.Policies, &matrix.Policy{ID: "both-groups", Meaning: "5"})
+	})
+	if got := string(written(t, func(w io.Writer) error { return matrix.WriteChanges(w, example(nil), further, nil) })); !strings.Contains(got, "no outcome changes, but policies do") || !strings.Contains(got, "both-groups") {
+		t.Error(got)
 	}
 	for name, to := range map[string]*matrix.Matrix{"another policy": depends(bounded, "time"), "another claim": depends(infers, "claims.x")} {
 		if got := matrix.Compare(depends(infers, "time"), to); len(got) != 1 || got[0].Direction() != matrix.Differs || len(got[0].Operations) != len(chats) {
@@ -171,6 +185,7 @@ func hostileExample() *matrix.Matrix {
 			}
 			m.Columns[i].Upstream += hostile
 		}
+		m.Policies = append(m.Policies, p)
 		m.Cells[1][0] = &matrix.Cell{Outcome: matrix.Depends, Parts: []matrix.Part{{Outcome: matrix.Depends, Operations: chats, Reasons: []matrix.Reason{{Policy: p, Conditional: true, Reads: []string{"claims." + hostile}}}}}}
 	})
 }

@@ -136,6 +136,9 @@ func WritePage(w io.Writer, m *Matrix, against *Comparison) error {
 	if against != nil {
 		pg.Compared, pg.Against = true, shown(against.From.File)
 		pg.Notes = notes(against.From, m)
+		if still := unseen(against.From, m); len(against.Changes) == 0 && still != "" {
+			pg.Notes = append(pg.Notes, still)
+		}
 		mk.changes(against.Changes, moved)
 	}
 	groups, models := 0, map[string]bool{}
@@ -149,7 +152,10 @@ func WritePage(w io.Writer, m *Matrix, against *Comparison) error {
 			models[c.Model] = true
 		}
 	}
-	pg.About = counted(groups, "group") + ", " + counted(len(models), "model") + ", " + counted(len(m.policies()), "policy")
+	pg.About = counted(groups, "group") + ", " + counted(len(models), "model") + ", " + counted(len(m.Policies), "policy")
+	for _, p := range m.Policies {
+		mk.policy(p)
+	}
 	rows := len(m.Rows)
 	if most := max(1, mostPageCells/max(1, len(m.Columns))); rows > most {
 		pg.Left, rows = rows-most, most

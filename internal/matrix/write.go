@@ -217,7 +217,9 @@ func writeTable(b *bufio.Writer, table [][]string) {
 func WriteChanges(w io.Writer, from, to *Matrix, changes []Change) error {
 	b := bufio.NewWriter(w)
 	fmt.Fprintf(b, "from %s to %s\n", shown(from.File), shown(to.File))
-	if len(changes) == 0 && from.Audit == to.Audit {
+	if still := unseen(from, to); len(changes) == 0 && still != "" {
+		b.WriteString(still + "\n")
+	} else if len(changes) == 0 && from.Audit == to.Audit {
 		b.WriteString("nothing changes\n")
 	}
 	for _, note := range notes(from, to) {
@@ -382,7 +384,7 @@ func (m *Matrix) WriteJSON(w io.Writer) error {
 			comma = ","
 		}
 	}
-	writePolicies(b, m.policies())
+	writePolicies(b, m.Policies)
 	return b.Flush()
 }
 
@@ -420,31 +422,6 @@ func writePolicies(b *bufio.Writer, policies []*Policy) {
 		fmt.Fprintf(b, "\n    %s", marshal(jsonPolicy{p.ID, p.Effect(), p.File, p.Line, p.Text}))
 	}
 	b.WriteString("\n  ]\n}\n")
-}
-
-// policies are those that have a say somewhere, by their ids.
-func (m *Matrix) policies() []*Policy {
-	seen := map[*Policy]bool{}
-	cells := map[*Cell]bool{}
-	var all []*Policy
-	for _, row := range m.Cells {
-		for _, cell := range row {
-			if cells[cell] {
-				continue
-			}
-			cells[cell] = true
-			for _, p := range cell.Parts {
-				for _, r := range p.Reasons {
-					if !seen[r.Policy] {
-						seen[r.Policy] = true
-						all = append(all, r.Policy)
-					}
-				}
-			}
-		}
-	}
-	slices.SortFunc(all, func(a, b *Policy) int { return strings.Compare(a.ID, b.ID) })
-	return all
 }
 
 // marshal is a value in ASCII where it isn't printable, so that it can be looked at.

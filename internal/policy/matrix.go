@@ -28,6 +28,8 @@ import (
 type Matrix struct {
 	Rows    []Row
 	Columns []Column
+	// Policies are all in force, sorted by their ids.
+	Policies []*Source
 	// cells are those of each row, in the order of Columns. Cells that say the same are one.
 	cells [][]*Cell
 }
@@ -324,6 +326,9 @@ func (p *Policies) Matrix(named Named) *Matrix {
 		mk.onResource = append(mk.onResource, on)
 	}
 	m := &Matrix{Columns: mk.columns}
+	for _, c := range mk.clauses {
+		m.Policies = append(m.Policies, &c.Source)
+	}
 	for _, r := range mk.rows() {
 		m.Rows = append(m.Rows, r)
 		m.cells = append(m.cells, mk.row(r))

@@ -102,6 +102,11 @@ func fill(c *config.Config, from *policy.Matrix) *matrix.Matrix {
 		m.Columns = append(m.Columns, matrix.Column{Model: col.Model, Upstream: col.Upstream, Group: string(col.Group), Operations: texts(col.Operations)})
 	}
 	cells, policies := map[*policy.Cell]*matrix.Cell{}, map[*policy.Source]*matrix.Policy{}
+	for _, s := range from.Policies {
+		p := matrix.Policy(*s)
+		policies[s] = &p
+		m.Policies = append(m.Policies, &p)
+	}
 	for i, r := range from.Rows {
 		m.Rows = append(m.Rows, matrix.Row(r))
 		row := make([]*matrix.Cell, len(m.Columns))
@@ -122,10 +127,6 @@ func fillCell(was *policy.Cell, policies map[*policy.Source]*matrix.Policy) *mat
 	for _, p := range was.Parts {
 		part := matrix.Part{Outcome: matrix.Outcome(p.Outcome), Operations: texts(p.Operations)}
 		for _, r := range p.Reasons {
-			if policies[r.Source] == nil {
-				text := matrix.Policy(*r.Source)
-				policies[r.Source] = &text
-			}
 			part.Reasons = append(part.Reasons, matrix.Reason{Policy: policies[r.Source], Conditional: r.Conditional, Errs: r.Errs, Reads: r.Reads})
 		}
 		cell.Parts = append(cell.Parts, part)
