@@ -40,9 +40,8 @@ type line struct {
 
 // lines are the row's, but for those on which no policy has a say.
 func (m *Matrix) lines(row int) []line {
-	all := map[string]int{}
+	all := map[string]int{} // how many models each upstream has
 	var lines []line
-	var models, upstreams []string // one for each resource
 	for i := 0; i < len(m.Columns); {
 		c := m.Columns[i]
 		one := line{models: []string{c.Model}, upstream: c.Upstream, cells: map[string]*Cell{}}
@@ -55,7 +54,6 @@ func (m *Matrix) lines(row int) []line {
 		if c.Model != "" {
 			all[c.Upstream]++
 		}
-		models, upstreams = append(models, c.Model), append(upstreams, c.Upstream)
 		if silent {
 			continue
 		}

@@ -439,3 +439,29 @@ func BenchmarkRead(b *testing.B) {
 		}
 	}
 }
+
+// What an operation can't ask for, no policy needs to be asked about.
+func TestOperationsSayWhatTheyMayAskFor(t *testing.T) {
+	for _, tt := range []struct {
+		request         string
+		streams, bounds bool
+	}{
+		{"POST /v1/chat/completions", true, true},
+		{"POST /v1/embeddings", true, false}, // a stream is read in every body that has a model
+		{"POST /v1/audio/transcriptions", true, false},
+		{"POST /v1beta/models/gemini:generateContent", false, true},
+		{"POST /v1beta/models/gemini:streamGenerateContent", true, true},
+		{"POST /v1/files", false, false},
+		{"GET /v1/files", false, false},
+		{"POST /v1/batches", false, false},
+	} {
+		method, path, _ := strings.Cut(tt.request, " ")
+		route, err := operation.Match(httptest.NewRequest(method, path, nil))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s, b := route.CanStream(), route.CanBound(); s != tt.streams || b != tt.bounds {
+			t.Errorf("%s: streams %t, bounds %t", tt.request, s, b)
+		}
+	}
+}

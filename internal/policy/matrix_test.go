@@ -294,6 +294,22 @@ func TestARowIsOfClientsThatCanBe(t *testing.T) {
 	}
 }
 
+// What is shown of a policy is its text alone, whatever stands around it and in it.
+func TestAPolicyIsShownAsItWasWritten(t *testing.T) {
+	first := "@id(\"a;b\") // not its end; nor is this\npermit (principal in Group::\"x \\\"; y\", action, resource);"
+	second := "@id(\"c\")\nforbid (principal, action, resource)\n  when { principal.client_id like \"*;*\" };"
+	_, p := loadText(t, threeIssuers, "// The first.\n"+first+" // of it;\n\n// The second's.\n"+second+"\n// The end.")
+	m := p.Matrix(p.Named())
+	for i, want := range []string{first, second} {
+		if got := m.Policies[i]; got.Text != want || got.Line != []int{2, 6}[i] {
+			t.Errorf("%s in line %d, want %s", got.Text, got.Line, want)
+		}
+	}
+	if m.Policies[0].Forbids || !m.Policies[1].Forbids || strings.Contains(m.Policies[0].Meaning, "@id") {
+		t.Errorf("%+v", m.Policies)
+	}
+}
+
 // The largest policies that a file holds, and a hundred models.
 func BenchmarkMatrix(b *testing.B) {
 	models := &strings.Builder{}
