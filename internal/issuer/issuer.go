@@ -136,10 +136,9 @@ func (s *Issuers) verify(ctx context.Context, raw string) (verified, error) {
 	if err != nil {
 		return verified{}, err
 	}
-	iss, _ := t.claims["iss"].(string)
-	is, ok := s.byURL[iss]
-	if !ok {
-		return verified{}, refuse("the token's issuer (iss) is not one that this gateway trusts; use a token of an issuer that the protected resource metadata lists")
+	is, err := s.issuerOf(t.claims)
+	if err != nil {
+		return verified{}, err
 	}
 	if err := is.checkHeader(t); err != nil {
 		return verified{}, err
@@ -160,6 +159,37 @@ func (s *Issuers) verify(ctx context.Context, raw string) (verified, error) {
 		return verified{}, err
 	}
 	return verified{who: who, issuer: is, until: exp.Add(is.ClockSkew), kid: t.kid, alg: t.alg, key: k.thumbprint}, nil
+}
+
+// issuerOf finds the trusted issuer that a claims set names.
+func (s *Issuers) issuerOf(claims map[string]any) (*trusted, error) {
+	iss, _ := claims["iss"].(string)
+	is, ok := s.byURL[iss]
+	if !ok {
+		return nil, refuse("the token's issuer (iss) is not one that this gateway trusts; use a token of an issuer that the protected resource metadata lists")
+	}
+	return is, nil
+}
+
+// Map returns the client that a token with these claims, a JSON object, would speak for if its issuer
+// had signed it. It is for people who ask what a configuration makes of a token, and never for
+// deciding on a request: it checks the claims as Verify does (issuer, audience, times, type, required
+// claims, and whatever the Principal is made of), but there is no header, no key and no signature, and
+// no go-oidc, which would refuse claims that differ from the known ones in case alone. It uses no
+// network. The error is an *apierror.Error: InvalidToken or ExpiredToken.
+func (s *Issuers) Map(claims []byte) (*principal.Principal, error) {
+	set := object(claims)
+	if set == nil {
+		return nil, refuseClaims()
+	}
+	is, err := s.issuerOf(set)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := is.checkClaims(set, s.now()); err != nil {
+		return nil, err
+	}
+	return is.principal(set)
 }
 
 // Warm fetches the keys of every issuer that has none or aged ones, all at the same time, and
@@ -186,4 +216,8 @@ func (s *Issuers) Ready() bool {
 // refuse is a 401 that names the failing check. Its text holds nothing of the token.
 func refuse(format string, args ...any) *apierror.Error {
 	return apierror.New(apierror.InvalidToken, format, args...)
+}
+
+func refuseClaims() *apierror.Error {
+	return refuse("the token's claims set is not a JSON object that every reader reads alike; fetch a new token")
 }

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
+	"github.com/google/go-cmp/cmp"
 
 	"llmgateway.dev/gateway/internal/apierror"
 	"llmgateway.dev/gateway/internal/config"
@@ -165,6 +166,33 @@ func TestAGoodTokenBecomesItsPrincipal(t *testing.T) {
 	}
 }
 
+func TestClaimsMapToThePrincipalThatTheirTokenWouldHave(t *testing.T) {
+	w := newWorld(t, "claims: [repository]")
+	raw := w.token(m{"repository": "acme/enrichment"})
+	want, _, err := w.Verify(t.Context(), raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := w.Map(claimsOf(raw))
+	if diff := cmp.Diff(want, got); err != nil || diff != "" {
+		t.Errorf("%v (-verified +mapped):\n%s", err, diff)
+	}
+	for _, text := range []string{"", "null", "[]", "{}{}", `{"iss":"a","iss":"a"}`, raw} {
+		if who, err := w.Map([]byte(text)); who != nil || err == nil || !strings.Contains(err.Error(), "claims set") {
+			t.Errorf("%q: %v, %v", text, who, err)
+		}
+	}
+	if w.idp.KeyFetches() > 1 {
+		t.Error("mapping fetched keys")
+	}
+}
+
+// claimsOf is the claims set of a token.
+func claimsOf(raw string) []byte {
+	claims, _ := base64.RawURLEncoding.DecodeString(strings.Split(raw, ".")[1])
+	return claims
+}
+
 func TestEveryAsymmetricAlgorithmIsAccepted(t *testing.T) {
 	w := newWorld(t, "")
 	for _, alg := range []jose.SignatureAlgorithm{jose.RS256, jose.PS256, jose.ES256, jose.ES384, jose.ES512, jose.EdDSA} {
@@ -252,7 +280,15 @@ func TestARefusalNamesTheFailingCheck(t *testing.T) {
 		t.Run(row.attack, func(t *testing.T) {
 			claims := maps.Clone(good)
 			maps.Copy(claims, row.claims)
-			w.refuses(t, w.tokenWith(row.header, claims), row.kind, row.check)
+			raw := w.tokenWith(row.header, claims)
+			w.refuses(t, raw, row.kind, row.check)
+			if row.header != nil || row.check == "form" || row.check == "size" {
+				return // which claims alone don't show
+			}
+			_, _, want := w.Verify(t.Context(), raw)
+			if who, err := w.Map(claimsOf(raw)); who != nil || err == nil || err.Error() != want.Error() {
+				t.Errorf("mapped: %v, %v; verified: %v", who, err, want)
+			}
 		})
 	}
 	w.accepts(t, w.token(good))

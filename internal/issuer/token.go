@@ -32,7 +32,7 @@ func parse(raw string) (*token, error) {
 		return nil, refuse("the token's header is not a JSON object that every reader reads alike; fetch a new token")
 	}
 	if t.claims = object(parts[1]); t.claims == nil {
-		return nil, refuse("the token's claims set is not a JSON object that every reader reads alike; fetch a new token")
+		return nil, refuseClaims()
 	}
 	return &t, t.readHeader()
 }
