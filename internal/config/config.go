@@ -9,6 +9,7 @@ package config
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"go.yaml.in/yaml/v3"
@@ -75,6 +76,19 @@ type Issuer struct {
 	MaxTokenLifetime time.Duration `yaml:"max_token_lifetime"`
 	// ClockSkew is how far the issuer's clock may be from ours; between 1s and 5m.
 	ClockSkew time.Duration `yaml:"clock_skew"`
+}
+
+// IssuerOf is the one issuer whose clients can be in the group, by its prefix, or nil.
+func IssuerOf(group string, all []Issuer) *Issuer {
+	var unprefixed *Issuer
+	for i, is := range all {
+		if is.GroupPrefix == "" {
+			unprefixed = &all[i]
+		} else if strings.HasPrefix(group, is.GroupPrefix) {
+			return &all[i]
+		}
+	}
+	return unprefixed
 }
 
 // JWKS is the zero value (discovery), or one of its fields.

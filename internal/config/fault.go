@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"go.yaml.in/yaml/v3"
 )
 
 // Fault is one thing wrong with the configuration, and what to do about it.
@@ -34,9 +36,13 @@ func (f Fault) String() string {
 
 // Fault is one that another package finds, at a path of the document or the nearest thing around it.
 func (c *Config) Fault(path, format string, args ...any) Fault {
-	f := Fault{File: c.File, Path: path, Message: fmt.Sprintf(format, args...)}
+	return faultAt(c.File, c.at, path, format, args...)
+}
+
+func faultAt(file string, at map[string]*yaml.Node, path, format string, args ...any) Fault {
+	f := Fault{File: file, Path: path, Message: fmt.Sprintf(format, args...)}
 	for p := path; ; p = p[:max(0, strings.LastIndexAny(p, ".["))] {
-		if n := c.at[p]; n != nil {
+		if n := at[p]; n != nil {
 			f.Line, f.Column = n.Line, n.Column
 		}
 		if f.Line > 0 || p == "" {

@@ -48,7 +48,8 @@ func (r *rule) nothing(issuers []config.Issuer) string {
 		return "its clients are of none of its issuers"
 	}
 	if r.Groups != nil && !slices.ContainsFunc(r.Groups, func(g string) bool {
-		return slices.ContainsFunc(may, func(is config.Issuer) bool { return mayBeOf(is, g, issuers) })
+		of := config.IssuerOf(g, issuers)
+		return of != nil && slices.ContainsFunc(may, func(is config.Issuer) bool { return is.URL == of.URL })
 	}) {
 		return "its groups are of none of its issuers, whose group_prefix says how theirs begin"
 	}
@@ -59,14 +60,4 @@ func (r *rule) nothing(issuers []config.Issuer) string {
 		return "its operations name no model"
 	}
 	return ""
-}
-
-// mayBeOf reports whether the issuer's clients may be in the group.
-func mayBeOf(is config.Issuer, group string, all []config.Issuer) bool {
-	if is.GroupPrefix != "" {
-		return strings.HasPrefix(group, is.GroupPrefix)
-	}
-	return !slices.ContainsFunc(all, func(other config.Issuer) bool {
-		return other.GroupPrefix != "" && strings.HasPrefix(group, other.GroupPrefix)
-	})
 }
