@@ -77,6 +77,13 @@ func Load(file string) (http.Handler, error) {
 	return nil, append(faults, further...).Sort()
 }
 
+// Read reads a configuration for commands that judge it and don't serve it. The error is config.Faults.
+func Read(file string) (*config.Config, *policy.Policies, *issuer.Issuers, error) {
+	c, faults := config.Load(file)
+	policies, issuers, further := read(c, slog.New(slog.DiscardHandler))
+	return c, policies, issuers, append(faults, further...).Sort().Err()
+}
+
 // read reads the files that c refers to.
 func read(c *config.Config, log *slog.Logger) (*policy.Policies, *issuer.Issuers, config.Faults) {
 	policies, faults := policy.Load(c)

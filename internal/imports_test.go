@@ -70,6 +70,9 @@ var forbidden = []struct {
 	{"what people make of the records is no part of serving", func(from pkg, to string) bool {
 		return to == ours+"usage" && from.ImportPath != command
 	}},
+	{"what people ask of policies is no part of serving", func(from pkg, to string) bool {
+		return to == ours+"trial" && from.ImportPath != command
+	}},
 	{"httputil.ReverseProxy rewrites on its own terms; package relay says every one", func(from pkg, to string) bool {
 		return to == "net/http/httputil"
 	}},

@@ -27,6 +27,8 @@ Usage:
       serves a configuration
   gateway check [--config FILE]
       prints every fault of a configuration
+  gateway explain [--config FILE] WHO (--operation NAME [--model NAME] [--stream] [--max-output-tokens N] | --all) [--at TIME] [--json]
+      says what the policies decide for a client, by which of them, and which nearly decided otherwise
   gateway token [--issuer URL | --token-url URL] [--scope SCOPES] [--audience NAME]
       prints an access token of a client: curl -H "Authorization: Bearer $(gateway token)"
   gateway usage [--by LIST] [--since TIME] [--until TIME] [--time-zone ZONE] [--json | --csv] [--html PAGE] [RECORDS ...]
@@ -36,6 +38,10 @@ FILE is by default what GATEWAY_CONFIG names. ADDR is by default 127.0.0.1:8080,
 
 demo's --upstream is the base URL of an OpenAI-compatible server (http://127.0.0.1:11434/v1 for Ollama) that answers instead of an echo;
 its key, where it wants one, is in OPENAI_API_KEY. NAME is the model that gpt-4-turbo stands for, by default the first that the server lists.
+
+explain's WHO is a token on standard input (gateway token | gateway explain …), verified or, with --unverified, by its claims alone; or
+--claims FILE, which holds a token's claims in JSON; or --group NAME, as policies name it, once or more, and --client ISSUER#ID. Where it can't be
+told from these whose client it is, add --issuer URL. --all is every operation on every model. Denied is an answer: the exit status is 0.
 
 token's --issuer is by default what GATEWAY_ISSUER says. The client's id and secret are in GATEWAY_CLIENT_ID and GATEWAY_CLIENT_SECRET, or in
 the files that GATEWAY_CLIENT_ID_FILE and GATEWAY_CLIENT_SECRET_FILE name. A token is kept for the next time, readable by you alone.
@@ -48,7 +54,7 @@ to its end, or a time in RFC 3339. PAGE is a file for one page with plots, which
 // command is one of the words after gateway.
 type command func(ctx context.Context, args []string, stdout, stderr io.Writer) error
 
-var commands = map[string]command{"demo": runDemo, "serve": serve, "check": check, "token": printToken, "usage": sumUsage}
+var commands = map[string]command{"demo": runDemo, "serve": serve, "check": check, "explain": explain, "token": printToken, "usage": sumUsage}
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
