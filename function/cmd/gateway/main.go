@@ -29,6 +29,8 @@ Usage:
       prints every fault of a configuration
   gateway explain [--config FILE] WHO (--operation NAME [--model NAME] [--stream] [--max-output-tokens N] | --all) [--at TIME] [--json]
       says what the policies decide for a client, by which of them, and which nearly decided otherwise
+  gateway test [--cover] CASES ...
+      tries policies: each case says who asks for what, and what must be decided
   gateway token [--issuer URL | --token-url URL] [--scope SCOPES] [--audience NAME]
       prints an access token of a client: curl -H "Authorization: Bearer $(gateway token)"
   gateway usage [--by LIST] [--since TIME] [--until TIME] [--time-zone ZONE] [--json | --csv] [--html PAGE] [RECORDS ...]
@@ -43,6 +45,9 @@ explain's WHO is a token on standard input (gateway token | gateway explain …)
 --claims FILE, which holds a token's claims in JSON; or --group NAME, as policies name it, once or more, and --client ISSUER#ID. Where it can't be
 told from these whose client it is, add --issuer URL. --all is every operation on every model. Denied is an answer: the exit status is 0.
 
+test reads files of cases (docs/policies.md), each of which names its configuration. The exit status is 1 where one is decided otherwise or, with
+--cover, where a policy decided nothing in any of them.
+
 token's --issuer is by default what GATEWAY_ISSUER says. The client's id and secret are in GATEWAY_CLIENT_ID and GATEWAY_CLIENT_SECRET, or in
 the files that GATEWAY_CLIENT_ID_FILE and GATEWAY_CLIENT_SECRET_FILE name. A token is kept for the next time, readable by you alone.
 
@@ -54,7 +59,7 @@ to its end, or a time in RFC 3339. PAGE is a file for one page with plots, which
 // command is one of the words after gateway.
 type command func(ctx context.Context, args []string, stdout, stderr io.Writer) error
 
-var commands = map[string]command{"demo": runDemo, "serve": serve, "check": check, "explain": explain, "token": printToken, "usage": sumUsage}
+var commands = map[string]command{"demo": runDemo, "serve": serve, "check": check, "explain": explain, "test": runCases, "token": printToken, "usage": sumUsage}
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -80,6 +85,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return 0
 	case errors.Is(err, errUsage):
 		return 2
+	case errors.Is(err, errFailed):
+		return 1
 	case err != nil:
 		fmt.Fprintln(stderr, err)
 		return 1
