@@ -99,12 +99,12 @@ func read(c *config.Config, log *slog.Logger) (*policy.Policies, *issuer.Issuers
 
 // Check finds the faults that Load would, and, where there are none, what may not be meant. It makes
 // nothing of the configuration.
-func Check(file string) (warnings []string, err error) {
+func Check(file string) (warnings config.Faults, err error) {
 	c, faults := config.Load(file)
 	policies, _, further := read(c, audit.NewLogger(os.Stderr))
 	if faults = append(faults, further...).Sort(); len(faults) > 0 {
 		return nil, faults
 	}
 	limits, _ := limit.Check(c)
-	return append(policies.Warnings(), limits...), nil
+	return append(policies.Warnings(), limits...).Sort(), nil
 }

@@ -320,6 +320,9 @@ func describe(n *yaml.Node) string {
 
 var plainKey = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_-]*$`)
 
+// Path is where a key stands below a path, for Fault.
+func Path(path, key string) string { return join(path, key) }
+
 // join appends a key to a path; keys that hold dots or slashes are quoted.
 func join(path, key string) string {
 	if !plainKey.MatchString(key) {

@@ -11,22 +11,28 @@ import (
 
 // Fault is one thing wrong with the configuration, and what to do about it.
 type Fault struct {
-	File string
+	File string `json:"file"`
 	// Line and Column begin at 1; 0 is unknown.
-	Line, Column int
+	Line   int `json:"line,omitempty"`
+	Column int `json:"column,omitempty"`
 	// Path leads to the value: issuers[0].url. It is "" for a fault of a whole file.
-	Path    string
-	Message string
+	Path    string `json:"path,omitempty"`
+	Message string `json:"message"`
 }
 
 // String is the form that editors and compilers share: file:line:column: path: message.
-func (f Fault) String() string {
+func (f Fault) String() string { return f.text("") }
+
+// Warning is String for what is no fault, and says so: file:line:column: warning: path: message.
+func (f Fault) Warning() string { return f.text("warning: ") }
+
+func (f Fault) text(severity string) string {
 	var b strings.Builder
 	b.WriteString(f.File)
 	if f.Line > 0 {
 		fmt.Fprintf(&b, ":%d:%d", f.Line, f.Column)
 	}
-	b.WriteString(": ")
+	b.WriteString(": " + severity)
 	if f.Path != "" {
 		b.WriteString(f.Path + ": ")
 	}

@@ -10,7 +10,7 @@ import (
 )
 
 // Check finds limits on operations that aren't there, and warns of limits that match no request.
-func Check(c *config.Config) (warnings []string, faults config.Faults) {
+func Check(c *config.Config) (warnings, faults config.Faults) {
 	var known []string
 	for _, op := range operation.All() {
 		if !op.IsList() { // which nothing limits
@@ -30,7 +30,7 @@ func Check(c *config.Config) (warnings []string, faults config.Faults) {
 			}
 		}
 		if why := r.nothing(c.Issuers); why != "" {
-			warnings = append(warnings, fmt.Sprintf("limit %s matches no request: %s", r.label, why))
+			warnings = append(warnings, c.Fault(path, "limit %s matches no request: %s", r.label, why))
 		}
 	}
 	return warnings, faults

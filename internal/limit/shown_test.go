@@ -213,14 +213,21 @@ limits:
 		!strings.HasPrefix(faults[1].String(), `gateway.yaml:10:19: limits[1].operations[0]: no operation or group of operations is called "models.list"`) {
 		t.Errorf("%v", faults)
 	}
-	slices.Sort(warnings)
+	var got []string
+	for _, w := range warnings {
+		got = append(got, w.Message)
+		if w.Line == 0 || w.Path == "" {
+			t.Errorf("%v has no place", w)
+		}
+	}
+	slices.Sort(got)
 	if diff := cmp.Diff([]string{
 		"limit no-model matches no request: its operations name no model",
 		"limit no-model-either matches no request: its operations name no model",
 		"limit of-another matches no request: its groups are of none of its issuers, whose group_prefix says how theirs begin",
 		"limit other-issuer matches no request: its clients are of none of its issuers",
 		"limit prefix-missing matches no request: its groups are of none of its issuers, whose group_prefix says how theirs begin",
-	}, warnings); diff != "" {
+	}, got); diff != "" {
 		t.Errorf("-want +got\n%s", diff)
 	}
 }

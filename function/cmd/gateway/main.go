@@ -15,6 +15,7 @@ import (
 	"github.com/GoogleCloudPlatform/functions-framework-go/functions"
 
 	"llmgateway.dev/gateway/function"
+	"llmgateway.dev/gateway/internal/config"
 	"llmgateway.dev/gateway/internal/demo"
 )
 
@@ -25,8 +26,8 @@ Usage:
       plays the whole story on this machine; nothing else is needed
   gateway serve [--config FILE] [--listen ADDR]
       serves a configuration
-  gateway check [--config FILE]
-      prints every fault of a configuration
+  gateway check [--config FILE] [--json]
+      prints every fault of a configuration and its policies, and warns of what may not be meant
   gateway explain [--config FILE] WHO (--operation NAME [--model NAME] [--stream] [--max-output-tokens N] | --all) [--at TIME] [--json]
       says what the policies decide for a client, by which of them, and which nearly decided otherwise
   gateway test [--cover] CASES ...
@@ -174,6 +175,7 @@ func serve(ctx context.Context, args []string, _, stderr io.Writer) error {
 func check(_ context.Context, args []string, stdout, stderr io.Writer) error {
 	flags := flag.NewFlagSet("check", flag.ContinueOnError)
 	file := configFlag(flags)
+	asJSON := flags.Bool("json", false, "write faults and warnings as JSON")
 	if err := parse(flags, args, stderr); err != nil {
 		return err
 	}
@@ -181,12 +183,35 @@ func check(_ context.Context, args []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	warnings, err := function.Check(*file)
+	if *asJSON {
+		return writeFaults(stdout, warnings, err)
+	}
 	if err != nil {
 		return err
 	}
 	for _, w := range warnings {
-		fmt.Fprintf(stdout, "%s: warning: %s\n", *file, w)
+		fmt.Fprintln(stdout, w.Warning())
 	}
 	fmt.Fprintf(stdout, "%s: no faults\n", *file)
+	return nil
+}
+
+// writeFaults writes what a check found for programs.
+func writeFaults(w io.Writer, warnings config.Faults, err error) error {
+	found := struct {
+		Faults   config.Faults `json:"faults"`
+		Warnings config.Faults `json:"warnings"`
+	}{config.Faults{}, append(config.Faults{}, warnings...)}
+	if faults, ok := errors.AsType[config.Faults](err); ok {
+		found.Faults = faults
+	} else if err != nil {
+		return err
+	}
+	if err := writeJSON(w, found); err != nil {
+		return err
+	}
+	if len(found.Faults) > 0 {
+		return errFailed
+	}
 	return nil
 }
