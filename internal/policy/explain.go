@@ -91,7 +91,7 @@ func (p *Policies) Explain(who *principal.Principal, req *operation.Request, at 
 }
 
 func (q *inquiry) explain(r resource, name string) Explanation {
-	e := Explanation{Upstream: r.upstream, Model: name}
+	e := Explanation{Upstream: r.upstream, Model: name, Determined: []Written{}, Overridden: []Written{}, Erred: []Erred{}, Near: []Near{}}
 	env := q.env(r)
 	decision, reasons := cedar.Authorize(q.set, env.Entities, cedar.Request{
 		Principal: env.Principal.(types.EntityUID), Action: env.Action.(types.EntityUID), Resource: env.Resource.(types.EntityUID), Context: env.Context.(types.Record),
@@ -121,8 +121,8 @@ func (q *inquiry) explain(r resource, name string) Explanation {
 			e.Determined = append(e.Determined, written)
 		}
 	}
-	if e.Near = nearest(e.Near, e.Allowed); len(e.Overridden) > 0 {
-		e.Near = nil // it is permitted already
+	if e.Near = q.nearest(e.Near, e.Allowed); len(e.Overridden) > 0 {
+		e.Near = []Near{} // it is permitted already
 	}
 	return e
 }
@@ -133,20 +133,25 @@ func (q *inquiry) env(r resource) eval.Env {
 	return eval.Env{Entities: e, Principal: e.client.UID, Action: q.action(), Resource: e.resource.UID, Context: q.context()}
 }
 
-// nearest keeps those of which the fewest parts failed, the ones for this very client first.
-func nearest(near []Near, allowed bool) []Near {
+// nearest keeps those of which the fewest parts failed: the ones for this very client first, and last
+// those for clients of another issuer.
+func (q *inquiry) nearest(near []Near, allowed bool) []Near {
 	fewest := 1
 	if len(near) > 0 && !allowed {
 		fewest = len(slices.MinFunc(near, func(a, b Near) int { return cmp.Compare(len(a.Failed), len(b.Failed)) }).Failed)
 	}
 	near = slices.DeleteFunc(near, func(n Near) bool { return len(n.Failed) > fewest })
-	foreign := func(n Near) int {
-		if n.Failed[0].Name == "principal" {
+	distance := func(n Near) int {
+		if n.Failed[0].Name != "principal" {
+			return 0
+		}
+		of := q.issuerOf((*xast.Policy)(q.set.Get(cedar.PolicyID(n.ID)).AST()).Principal)
+		if of == nil || of.URL == q.who.Issuer {
 			return 1
 		}
-		return 0
+		return 2
 	}
-	slices.SortStableFunc(near, func(a, b Near) int { return cmp.Compare(foreign(a), foreign(b)) })
+	slices.SortStableFunc(near, func(a, b Near) int { return cmp.Compare(distance(a), distance(b)) })
 	return near
 }
 

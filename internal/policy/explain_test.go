@@ -3,14 +3,18 @@ package policy_test
 import (
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
+	"llmgateway.dev/gateway/internal/config"
 	"llmgateway.dev/gateway/internal/operation"
 	"llmgateway.dev/gateway/internal/policy"
+	"llmgateway.dev/gateway/internal/principal"
 )
 
 // told is an explanation in short, one line for each thing it says.
@@ -214,5 +218,28 @@ func TestAnExplanationAgreesWithTheDecision(t *testing.T) {
 				t.Errorf("%v %s: explained by %v, decided by %v", mine, op.Name, by, d.Policies)
 			}
 		}
+	}
+}
+
+// A group of another issuer is one that this client can't join.
+func TestWhatIsForAnotherIssuersClientsIsToldLast(t *testing.T) {
+	dir := t.TempDir()
+	policies := `@id("ci") permit (principal in Group::"ci:x", action, resource == Model::"embed");
+@id("kc") permit (principal in Group::"kc:x", action, resource == Model::"embed");`
+	if err := os.WriteFile(filepath.Join(dir, "gateway.cedar"), []byte(policies), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, faults := config.Parse(filepath.Join(dir, "gateway.yaml"), []byte(prefixed))
+	if err := faults.Err(); err != nil {
+		t.Fatal(err)
+	}
+	p, faults := policy.Load(c)
+	if err := faults.Err(); err != nil {
+		t.Fatal(err)
+	}
+	who := &principal.Principal{Issuer: "https://id.example.com", ClientID: "c"}
+	near := p.Explain(who, request(t, embedEmbed), noon)[0].Near
+	if len(near) != 2 || near[0].ID != "kc" || near[1].ID != "ci" {
+		t.Errorf("%+v", near)
 	}
 }

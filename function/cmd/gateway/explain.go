@@ -11,6 +11,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -57,11 +58,11 @@ func explain(ctx context.Context, args []string, stdout, stderr io.Writer) error
 	flags.StringVar(&q.model, "model", "", "`name` of the model that is asked for")
 	flags.BoolVar(&q.ask.Stream, "stream", false, "a streamed answer is asked for")
 	flags.Func("max-output-tokens", "`bound` that the client sets", func(s string) error {
-		q.ask.MaxOutputTokens = new(int64)
-		_, err := fmt.Sscanf(s+"\n", "%d\n", q.ask.MaxOutputTokens)
+		n, err := strconv.ParseInt(s, 10, 64)
 		if err != nil {
 			return errors.New("is not a whole number")
 		}
+		q.ask.MaxOutputTokens = &n
 		return nil
 	})
 	at := flags.String("at", "", "`time` of the request, in RFC 3339; now by default")
@@ -249,8 +250,10 @@ type answer struct {
 	MaxOutputTokens *int64         `json:"max_output_tokens,omitempty"`
 	Time            time.Time      `json:"time"`
 	Mode            config.Mode    `json:"mode"`
-	// Decision is allow or deny, as audit records have it, and Code what the client then gets.
+	// Decision is allow or deny, as audit records have it. Status and Code are what the client gets where
+	// its call is refused.
 	Decision string   `json:"decision"`
+	Status   int      `json:"status,omitempty"`
 	Code     string   `json:"code,omitempty"`
 	Policies []string `json:"policies"`
 	Errors   []string `json:"errors,omitempty"`
@@ -276,7 +279,9 @@ type client struct {
 }
 
 func newClient(who *principal.Principal) client {
-	return client{who.ID(), who.Issuer, who.Subject, who.Groups, who.DroppedGroups, who.Scopes, who.Claims}
+	c := client{who.ID(), who.Issuer, who.Subject, append([]string{}, who.Groups...), who.DroppedGroups, append([]string{}, who.Scopes...), map[string]string{}}
+	maps.Copy(c.Claims, who.Claims)
+	return c
 }
 
 func newAnswer(c *config.Config, policies *policy.Policies, who *principal.Principal, q question) answer {
@@ -284,16 +289,22 @@ func newAnswer(c *config.Config, policies *policy.Policies, who *principal.Princ
 	req := operation.Suppose(op, q.model, q.ask)
 	d := policies.Decide(who, req, q.at)
 	a := answer{client: newClient(who), Operation: op.Name, Model: q.model, Stream: q.ask.Stream, MaxOutputTokens: q.ask.MaxOutputTokens,
-		Time: q.at, Mode: c.Policies.Mode, Decision: "allow", Policies: d.Policies, Errors: d.Errors}
-	if d.Denied() {
-		a.Decision, a.Code = "deny", d.Refusal.Code
-	}
+		Time: q.at, Mode: c.Policies.Mode, Decision: "allow", Policies: append([]string{}, d.Policies...), Errors: d.Errors, Places: []place{}}
+	callable := false
 	for _, e := range policies.Explain(who, req, q.at) {
 		p := place{Explanation: e}
 		if !slices.Contains(upstream.Dialects(c.Upstreams[e.Upstream].Kind), req.Dialect) {
 			p.Unused = fmt.Sprintf("it has no API of %s's form", req.Dialect)
 		}
+		callable = callable || p.Allowed && p.Unused == ""
 		a.Places = append(a.Places, p)
 	}
+	refusal := apierror.Kind{}
+	if d.Denied() {
+		a.Decision, refusal = "deny", d.Refusal
+	} else if !callable {
+		refusal = apierror.InvalidRequest
+	}
+	a.Status, a.Code = refusal.Status, refusal.Code
 	return a
 }

@@ -32,11 +32,12 @@ func (a answer) write(w io.Writer) error {
 	}
 	fmt.Fprintf(&b, "with        %s, at %s\n\n", strings.Join(context, ", "), a.Time.Format(time.RFC3339))
 
-	if b.WriteString(a.Decision); a.Code != "" {
-		fmt.Fprintf(&b, ": the client gets 403 %s", a.Code)
-	}
-	if a.Code != "" && a.Mode == config.Audit {
-		b.WriteString(" where policies.mode is enforce; it is audit, so that this is recorded and let through")
+	b.WriteString(a.Decision)
+	switch {
+	case a.Decision == "deny" && a.Mode == config.Audit:
+		b.WriteString(": recorded and let through, as policies.mode is audit")
+	case a.Code != "":
+		fmt.Fprintf(&b, ": the client gets %d %s", a.Status, a.Code)
 	}
 	b.WriteString("\n")
 	if len(a.Places) == 0 {
