@@ -29,7 +29,7 @@ type Explanation struct {
 	Overridden []Written `json:"overridden"`
 	// Erred are policies whose evaluation erred. One is enough to deny.
 	Erred []Erred `json:"erred"`
-	// Near are the policies that came nearest to making it otherwise: those of which one part alone
+	// Near are the policies that came nearest to making it otherwise: those of which one requirement alone
 	// doesn't hold, forbids where it is allowed and permits where nothing permits it. Where no permit
 	// came so near, it is those that came nearest.
 	Near []Near `json:"near"`
@@ -41,23 +41,23 @@ type Erred struct {
 	Error string `json:"error"`
 }
 
-// Near is a policy that doesn't match, and the parts of it that don't hold.
+// Near is a policy that doesn't match, and what of it doesn't hold.
 type Near struct {
 	Written
-	Failed []Part `json:"failed"`
+	Failed []Requirement `json:"failed"`
 }
 
-// Part is one of the things that all must hold for a policy to match.
-type Part struct {
+// Requirement is one of the things that all must hold for a policy to match.
+type Requirement struct {
 	// Name is principal, action, resource, when or unless.
 	Name string `json:"name"`
-	// Text is the part as it was written.
+	// Text is how it was written.
 	Text string `json:"text"`
 	// Because is the first operand that decides, where a clause joins several.
 	Because string `json:"because,omitempty"`
-	// Read is what that part, or operand, reads of the request.
+	// Read is what it, or that operand, reads of the request.
 	Read []Reading `json:"read,omitempty"`
-	// Error says that its evaluation, which another part makes needless, errs.
+	// Error says that its evaluation, which another makes needless, errs.
 	Error string `json:"error,omitempty"`
 }
 
@@ -133,7 +133,7 @@ func (q *inquiry) env(r resource) eval.Env {
 	return eval.Env{Entities: e, Principal: e.client.UID, Action: q.action(), Resource: e.resource.UID, Context: q.context()}
 }
 
-// nearest keeps those of which the fewest parts failed: the ones for this very client first, and last
+// nearest keeps those of which the fewest requirements failed: the ones for this very client first, and last
 // those for clients of another issuer.
 func (q *inquiry) nearest(near []Near, allowed bool) []Near {
 	fewest := 1
@@ -155,17 +155,17 @@ func (q *inquiry) nearest(near []Near, allowed bool) []Near {
 	return near
 }
 
-// failures are the parts of the policy that don't hold. Each is evaluated as a policy of its own, since
+// failures are the requirements of the policy that don't hold. Each is evaluated as a policy of its own, since
 // the whole is no further evaluated than to the first that fails.
-func failures(env eval.Env, policy *xast.Policy, written Written) []Part {
-	var failed []Part
+func failures(env eval.Env, policy *xast.Policy, written Written) []Requirement {
+	var failed []Requirement
 	check := func(name, text string, part *xast.Policy, body xast.IsNode) {
 		holds, err := matches(env, part)
 		switch {
 		case err != nil:
-			failed = append(failed, Part{Name: name, Text: text, Error: err.Error()})
+			failed = append(failed, Requirement{Name: name, Text: text, Error: err.Error()})
 		case !holds:
-			p := Part{Name: name, Text: text}
+			p := Requirement{Name: name, Text: text}
 			if body != nil {
 				operand, within := deciding(env, body, name == "when")
 				if within {

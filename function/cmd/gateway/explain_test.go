@@ -41,7 +41,7 @@ func TestATokenIsExplainedAndNeverEchoed(t *testing.T) {
 
 	dir := t.TempDir()
 	config := filepath.Join(dir, "gateway.yaml")
-	for name, text := range map[string]string{"gateway.yaml": strings.NewReplacer("$ISSUER", idp.URL, "$UPSTREAM", "http://127.0.0.1:1/v1").Replace(configuration), "gateway.cedar": permits} {
+	for name, text := range map[string]string{"gateway.yaml": strings.NewReplacer("$ISSUER", idp.URL, "$UPSTREAM", "http://127.0.0.1:1/v1").Replace(configuration), "gateway.cedar": policyText} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}

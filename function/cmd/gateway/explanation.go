@@ -131,7 +131,7 @@ func (p place) why() string {
 		show(&b, nearly, n.Written)
 		b.WriteString("    where this does not hold:\n")
 		for _, part := range n.Failed {
-			writePart(&b, part)
+			writeRequirement(&b, part)
 		}
 	}
 	if more := len(p.Near) - maxNear; more > 0 {
@@ -143,8 +143,8 @@ func (p place) why() string {
 	return b.String()
 }
 
-// writePart says what of a part decides, and what it came to.
-func writePart(b *strings.Builder, p policy.Part) {
+// writeRequirement says what of a requirement decides, and what it came to.
+func writeRequirement(b *strings.Builder, p policy.Requirement) {
 	indent(b, p.Text)
 	if p.Because != "" {
 		fmt.Fprintf(b, "      because of %s\n", p.Because)

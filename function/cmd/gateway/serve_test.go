@@ -55,15 +55,15 @@ credentials: {openai: {api_key: {from: {env: UPSTREAM_KEY}}}}
 upstreams: {openai: {kind: openai, base_url: $UPSTREAM, credential: openai}}
 models: {gpt-4-turbo: {targets: [{upstream: openai, model: gpt-4-turbo}]}}
 `
-	permits = `@id("all") permit (principal, action, resource);`
-	chat    = `{"model":"gpt-4-turbo","stream":true,"messages":[]}`
+	policyText = `@id("all") permit (principal, action, resource);`
+	chat       = `{"model":"gpt-4-turbo","stream":true,"messages":[]}`
 )
 
 // start runs gateway serve until the test ends, and returns when it answers.
 func start(t *testing.T, issuer, upstream string) *process {
 	t.Helper()
 	dir := t.TempDir()
-	for name, text := range map[string]string{"gateway.yaml": configuration, "gateway.cedar": permits} {
+	for name, text := range map[string]string{"gateway.yaml": configuration, "gateway.cedar": policyText} {
 		text = strings.NewReplacer("$ISSUER", issuer, "$UPSTREAM", upstream).Replace(text)
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
