@@ -78,6 +78,13 @@ func Load(file string) (http.Handler, error) {
 	return nil, append(faults, further...).Sort()
 }
 
+// Read reads a configuration for commands that judge it and don't serve it. The error is config.Faults.
+func Read(file string) (*config.Config, *policy.Policies, *issuer.Issuers, error) {
+	c, faults := config.Load(file)
+	policies, issuers, further := read(c, slog.New(slog.DiscardHandler))
+	return c, policies, issuers, append(faults, further...).Sort().Err()
+}
+
 // read reads the files that c refers to.
 func read(c *config.Config, log *slog.Logger) (*policy.Policies, *issuer.Issuers, config.Faults) {
 	policies, faults := policy.Load(c)
@@ -93,12 +100,12 @@ func read(c *config.Config, log *slog.Logger) (*policy.Policies, *issuer.Issuers
 
 // Check finds the faults that Load would, and, where there are none, what may not be meant. It makes
 // nothing of the configuration.
-func Check(file string) (warnings []string, err error) {
+func Check(file string) (warnings config.Faults, err error) {
 	c, faults := config.Load(file)
 	policies, _, further := read(c, audit.NewLogger(os.Stderr))
 	if faults = append(faults, further...).Sort(); len(faults) > 0 {
 		return nil, faults
 	}
 	limits, _ := limit.Check(c)
-	return slices.Concat(issuer.Check(c.Issuers), policies.Warnings(), limits), nil
+	return slices.Concat(issuer.Check(c), policies.Warnings(), limits).Sort(), nil
 }

@@ -73,6 +73,9 @@ var forbidden = []struct {
 	{"what people are shown of the policies is no part of serving", func(from pkg, to string) bool {
 		return to == ours+"matrix" && from.ImportPath != command
 	}},
+	{"what people ask of policies is no part of serving", func(from pkg, to string) bool {
+		return to == ours+"trial" && from.ImportPath != command
+	}},
 	{"httputil.ReverseProxy rewrites on its own terms; package relay says every one", func(from pkg, to string) bool {
 		return to == "net/http/httputil"
 	}},

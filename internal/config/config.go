@@ -9,6 +9,7 @@ package config
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"go.yaml.in/yaml/v3"
@@ -77,6 +78,28 @@ type Issuer struct {
 	MaxTokenLifetime time.Duration `yaml:"max_token_lifetime"`
 	// ClockSkew is how far the issuer's clock may be from ours; between 1s and 5m.
 	ClockSkew time.Duration `yaml:"clock_skew"`
+}
+
+// IssuerOf is the one issuer whose clients can be in the group, or nil: groups come from claims, which may
+// name any that begins with the issuer's prefix, and from its rules, and nowhere else.
+func IssuerOf(group string, all []Issuer) *Issuer {
+	var of *Issuer
+	for i, is := range all {
+		if is.GroupPrefix == "" && of == nil || is.GroupPrefix != "" && strings.HasPrefix(group, is.GroupPrefix) {
+			of = &all[i]
+		}
+	}
+	if of == nil || len(of.Groups) > 0 {
+		return of
+	}
+	for _, r := range of.GroupRules {
+		for _, g := range r.Groups {
+			if of.GroupPrefix+g == group {
+				return of
+			}
+		}
+	}
+	return nil
 }
 
 // JWKS is the zero value (discovery), or one of its fields.

@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"maps"
+	"math"
 	"reflect"
 	"regexp"
 	"slices"
@@ -22,6 +23,10 @@ type decoder struct {
 	at map[string]*yaml.Node
 	// faulty are the paths that have a fault.
 	faulty map[string]bool
+}
+
+func newDecoder(file string) *decoder {
+	return &decoder{file: file, at: map[string]*yaml.Node{}, faulty: map[string]bool{}}
 }
 
 // maxFaults is more than anybody mends in one go; it bounds the time and the text that a file of
@@ -95,6 +100,15 @@ func (d *decoder) decode(n *yaml.Node, path string, v reflect.Value) {
 			v.SetInt(int64(b))
 		}
 		return
+	case time.Time:
+		if s, ok := d.scalar(n, path, "a time such as 2026-11-26T12:00:00Z", "!!timestamp", "!!str"); ok {
+			t, err := time.Parse(time.RFC3339, s)
+			if err != nil {
+				d.fault(n, path, "%q is not a time; write one such as 2026-11-26T12:00:00Z", s)
+			}
+			v.Set(reflect.ValueOf(t))
+		}
+		return
 	case Names:
 		if n.Kind == yaml.ScalarNode {
 			n = &yaml.Node{Kind: yaml.SequenceNode, Line: n.Line, Column: n.Column, Content: []*yaml.Node{n}}
@@ -161,9 +175,48 @@ func (d *decoder) decode(n *yaml.Node, path string, v reflect.Value) {
 			}
 			v.SetFloat(f)
 		}
+	case reflect.Interface:
+		if value := d.any(n, path); value != nil {
+			v.Set(reflect.ValueOf(value))
+		}
 	default:
 		panic("config: no decoder for " + v.Type().String())
 	}
+}
+
+// any is n as JSON would have it.
+func (d *decoder) any(n *yaml.Node, path string) any {
+	switch n.Kind {
+	case yaml.MappingNode:
+		m := map[string]any{}
+		for _, e := range d.members(n, path) {
+			var v any
+			d.decode(e.value, join(path, e.key.Value), reflect.ValueOf(&v).Elem())
+			m[e.key.Value] = v
+		}
+		return m
+	case yaml.SequenceNode:
+		list := make([]any, len(n.Content))
+		for i, c := range n.Content {
+			d.decode(c, fmt.Sprintf("%s[%d]", path, i), reflect.ValueOf(&list[i]).Elem())
+		}
+		return list
+	}
+	s, ok := d.scalar(n, path, "a string", "!!str", "!!int", "!!float", "!!bool")
+	switch tag := n.ShortTag(); {
+	case !ok:
+		return nil
+	case tag == "!!bool":
+		return strings.EqualFold(s, "true")
+	case tag != "!!str":
+		f, err := strconv.ParseFloat(s, 64)
+		if err != nil || math.IsInf(f, 0) || math.IsNaN(f) {
+			d.fault(n, path, "%q is not a decimal number", s)
+			return nil
+		}
+		return f
+	}
+	return s
 }
 
 // structure fills the fields of v by their yaml tags.
@@ -266,6 +319,9 @@ func describe(n *yaml.Node) string {
 }
 
 var plainKey = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_-]*$`)
+
+// Path is where a key stands below a path, for Fault.
+func Path(path, key string) string { return join(path, key) }
 
 // join appends a key to a path; keys that hold dots or slashes are quoted.
 func join(path, key string) string {

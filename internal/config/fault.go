@@ -5,26 +5,34 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"go.yaml.in/yaml/v3"
 )
 
 // Fault is one thing wrong with the configuration, and what to do about it.
 type Fault struct {
-	File string
+	File string `json:"file"`
 	// Line and Column begin at 1; 0 is unknown.
-	Line, Column int
+	Line   int `json:"line,omitempty"`
+	Column int `json:"column,omitempty"`
 	// Path leads to the value: issuers[0].url. It is "" for a fault of a whole file.
-	Path    string
-	Message string
+	Path    string `json:"path,omitempty"`
+	Message string `json:"message"`
 }
 
 // String is the form that editors and compilers share: file:line:column: path: message.
-func (f Fault) String() string {
+func (f Fault) String() string { return f.text("") }
+
+// Warning is String for what is no fault, and says so: file:line:column: warning: path: message.
+func (f Fault) Warning() string { return f.text("warning: ") }
+
+func (f Fault) text(severity string) string {
 	var b strings.Builder
 	b.WriteString(f.File)
 	if f.Line > 0 {
 		fmt.Fprintf(&b, ":%d:%d", f.Line, f.Column)
 	}
-	b.WriteString(": ")
+	b.WriteString(": " + severity)
 	if f.Path != "" {
 		b.WriteString(f.Path + ": ")
 	}
@@ -34,9 +42,13 @@ func (f Fault) String() string {
 
 // Fault is one that another package finds, at a path of the document or the nearest thing around it.
 func (c *Config) Fault(path, format string, args ...any) Fault {
-	f := Fault{File: c.File, Path: path, Message: fmt.Sprintf(format, args...)}
+	return faultAt(c.File, c.at, path, format, args...)
+}
+
+func faultAt(file string, at map[string]*yaml.Node, path, format string, args ...any) Fault {
+	f := Fault{File: file, Path: path, Message: fmt.Sprintf(format, args...)}
 	for p := path; ; p = p[:max(0, strings.LastIndexAny(p, ".["))] {
-		if n := c.at[p]; n != nil {
+		if n := at[p]; n != nil {
 			f.Line, f.Column = n.Line, n.Column
 		}
 		if f.Line > 0 || p == "" {

@@ -41,27 +41,17 @@ func Parse(file string, data []byte) (*Config, Faults) {
 	if len(data) > MaxFile {
 		return c, Faults{{File: file, Message: fmt.Sprintf("is larger than %s, the most that a Secret Manager version holds", Bytes(MaxFile))}}
 	}
-	d := &decoder{file: file, at: map[string]*yaml.Node{}, faulty: map[string]bool{}}
-
-	var doc, next yaml.Node
-	stream := yaml.NewDecoder(bytes.NewReader(data))
-	if err := stream.Decode(&doc); err != nil {
-		if errors.Is(err, io.EOF) {
-			return c, Faults{{File: file, Message: "is empty; start from the example in the README"}}
-		}
-		return c, Faults{syntaxFault(file, err)}
+	const start = "start from the example in the README"
+	d := newDecoder(file)
+	root := d.read(data, start)
+	if root == nil {
+		return c, d.faults
 	}
-	if err := stream.Decode(&next); err == nil {
-		d.fault(&next, "", "is a second document; write one configuration in one document")
-	} else if !errors.Is(err, io.EOF) {
-		d.faults = append(d.faults, syntaxFault(file, err))
-	}
-	root := doc.Content[0]
 	c.at = d.at
 	d.decode(root, "", reflect.ValueOf(c).Elem())
 	if root.Kind != yaml.MappingNode {
 		if len(d.faults) == 0 {
-			d.fault(root, "", "is empty; start from the example in the README")
+			d.fault(root, "", "is empty; %s", start)
 		}
 		return c, d.faults.Sort()
 	}
@@ -71,6 +61,47 @@ func Parse(file string, data []byte) (*Config, Faults) {
 		(&validator{decoder: d, c: c}).validate()
 	}
 	return c, d.faults.Sort()
+}
+
+// Document is a document that Decode read.
+type Document struct {
+	file string
+	at   map[string]*yaml.Node
+}
+
+// Fault is one that whoever gives the document its meaning finds, at a path of it or the nearest thing
+// around it.
+func (d *Document) Fault(path, format string, args ...any) Fault {
+	return faultAt(d.file, d.at, path, format, args...)
+}
+
+// Decode fills v, a pointer to a struct, from the YAML document in data, as strictly as Parse does a
+// Config; start says what an empty one could begin with. It looks at nothing but types.
+func Decode(file string, data []byte, start string, v any) (*Document, Faults) {
+	d := newDecoder(file)
+	if root := d.read(data, start); root != nil {
+		d.decode(root, "", reflect.ValueOf(v).Elem())
+	}
+	return &Document{file, d.at}, d.faults.Sort()
+}
+
+// read returns what the one document in data holds, or nil.
+func (d *decoder) read(data []byte, start string) *yaml.Node {
+	var doc, next yaml.Node
+	stream := yaml.NewDecoder(bytes.NewReader(data))
+	if err := stream.Decode(&doc); errors.Is(err, io.EOF) {
+		d.faults = Faults{{File: d.file, Message: "is empty; " + start}}
+		return nil
+	} else if err != nil {
+		d.faults = Faults{syntaxFault(d.file, err)}
+		return nil
+	}
+	if err := stream.Decode(&next); err == nil {
+		d.fault(&next, "", "is a second document; write all in one")
+	} else if !errors.Is(err, io.EOF) {
+		d.faults = append(d.faults, syntaxFault(d.file, err))
+	}
+	return doc.Content[0]
 }
 
 // readBounded reads one byte more than Parse accepts, at most.

@@ -100,11 +100,16 @@ func (w *world) trust(t testing.TB, entries ...string) *Issuers {
 // parseIssuers passes over faults: what else a configuration needs is not there.
 func parseIssuers(t testing.TB, entries ...string) []config.Issuer {
 	t.Helper()
+	return parseConfig(t, entries...).Issuers
+}
+
+func parseConfig(t testing.TB, entries ...string) *config.Config {
+	t.Helper()
 	c, _ := config.Parse("gateway.yaml", []byte("issuers: ["+strings.Join(entries, ", ")+"]"))
 	if len(c.Issuers) != len(entries) {
 		t.Fatalf("entries are not YAML: %v", entries)
 	}
-	return c.Issuers
+	return c
 }
 
 // token is the client's, with claims changed; nil takes one away.

@@ -149,16 +149,17 @@ func TestAClaimOfARuleThatIsKeptElsewhereRefusesTheToken(t *testing.T) {
 }
 
 func TestCheckWarnsOfRulesThatMayNotBeMeant(t *testing.T) {
-	got := strings.Join(Check(parseIssuers(t, `{url: 'https://a.example', audiences: [a], require: {repository_owner: acme}, group_prefix: 'gh:', group_rules: [
+	warnings := Check(parseConfig(t, `{url: 'https://a.example', audiences: [a], require: {repository_owner: acme}, group_prefix: 'gh:', group_rules: [
 		{when: {repository: "*/*", ref: "refs/heads/**"}, groups: [a]},
 		{when: {repository_owner: "ac?e"}, groups: [a]},
 		{when: {repository_owner: "ac*", environment: production}, groups: [ci, 'gh:ci']},
 		{when: {environment: production, repository_owner: "ac*"}, groups: [b]}]}`,
-		`{url: 'https://b.example', audiences: [a], group_rules: [{when: {environment: production, repository_owner: "ac*"}, groups: [b]}]}`)), "\n")
-	want := `issuers[0].group_rules[0] wants nothing of repository but that it is there: "*/*" admits whatever the issuer or its client wrote; name what you mean, or leave the claim out
-issuers[0].group_rules[1] never matches: every token must have repository_owner: acme (require), which "ac?e" does not match
-issuers[0].group_rules[2] gives the group "gh:ci", which policies see as "gh:gh:ci", because group_prefix is put before it
-issuers[0].group_rules[3] matches exactly what issuers[0].group_rules[2] does; merge the two`
+		`{url: 'https://b.example', audiences: [a], group_rules: [{when: {environment: production, repository_owner: "ac*"}, groups: [b]}]}`))
+	got := warnings.Error()
+	want := `gateway.yaml:2:3: issuers[0].group_rules[0]: wants nothing of repository but that it is there: "*/*" admits whatever the issuer or its client wrote; name what you mean, or leave the claim out
+gateway.yaml:3:3: issuers[0].group_rules[1]: never matches: every token must have repository_owner: acme (require), which "ac?e" does not match
+gateway.yaml:4:3: issuers[0].group_rules[2]: gives the group "gh:ci", which policies see as "gh:gh:ci", because group_prefix is put before it
+gateway.yaml:5:3: issuers[0].group_rules[3]: matches exactly what issuers[0].group_rules[2] does; merge the two`
 	if got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}

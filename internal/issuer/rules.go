@@ -50,13 +50,13 @@ func (r rule) matches(claims map[string]any) (bool, error) {
 
 // Check warns of group_rules that may not be meant: they match nothing, or more than they seem to, or
 // say twice what one could.
-func Check(issuers []config.Issuer) (warnings []string) {
-	for i, is := range issuers {
+func Check(c *config.Config) (warnings config.Faults) {
+	for i, is := range c.Issuers {
 		first := map[string]string{}
 		for j, r := range is.GroupRules {
 			path := fmt.Sprintf("issuers[%d].group_rules[%d]", i, j)
 			warn := func(format string, args ...any) {
-				warnings = append(warnings, path+" "+fmt.Sprintf(format, args...))
+				warnings = append(warnings, c.Fault(path, format, args...))
 			}
 			var conditions strings.Builder
 			for _, claim := range slices.Sorted(maps.Keys(r.When)) {

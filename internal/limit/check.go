@@ -10,7 +10,7 @@ import (
 )
 
 // Check finds limits on operations that aren't there, and warns of limits that match no request.
-func Check(c *config.Config) (warnings []string, faults config.Faults) {
+func Check(c *config.Config) (warnings, faults config.Faults) {
 	var known []string
 	for _, op := range operation.All() {
 		if !op.IsList() { // which nothing limits
@@ -30,7 +30,7 @@ func Check(c *config.Config) (warnings []string, faults config.Faults) {
 			}
 		}
 		if why := r.nothing(c.Issuers); why != "" {
-			warnings = append(warnings, fmt.Sprintf("limit %s matches no request: %s", r.label, why))
+			warnings = append(warnings, c.Fault(path, "limit %s matches no request: %s", r.label, why))
 		}
 	}
 	return warnings, faults
@@ -48,7 +48,8 @@ func (r *rule) nothing(issuers []config.Issuer) string {
 		return "its clients are of none of its issuers"
 	}
 	if r.Groups != nil && !slices.ContainsFunc(r.Groups, func(g string) bool {
-		return slices.ContainsFunc(may, func(is config.Issuer) bool { return mayBeOf(is, g, issuers) })
+		of := config.IssuerOf(g, issuers)
+		return of != nil && slices.ContainsFunc(may, func(is config.Issuer) bool { return is.URL == of.URL })
 	}) {
 		return "its groups are of none of its issuers: theirs begin with their group_prefix, and where no claim is read for groups, they are those of group_rules"
 	}
@@ -59,20 +60,4 @@ func (r *rule) nothing(issuers []config.Issuer) string {
 		return "its operations name no model"
 	}
 	return ""
-}
-
-// mayBeOf reports whether the issuer's clients may be in the group. Groups come from claims, which may
-// name any, and from the issuer's rules, and nowhere else.
-func mayBeOf(is config.Issuer, group string, all []config.Issuer) bool {
-	if len(is.Groups) == 0 {
-		return slices.ContainsFunc(is.GroupRules, func(r config.GroupRule) bool {
-			return slices.ContainsFunc(r.Groups, func(g string) bool { return is.GroupPrefix+g == group })
-		})
-	}
-	if is.GroupPrefix != "" {
-		return strings.HasPrefix(group, is.GroupPrefix)
-	}
-	return !slices.ContainsFunc(all, func(other config.Issuer) bool {
-		return other.GroupPrefix != "" && strings.HasPrefix(group, other.GroupPrefix)
-	})
 }

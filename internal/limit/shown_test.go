@@ -216,8 +216,15 @@ limits:
 		!strings.HasPrefix(faults[1].String(), `gateway.yaml:11:19: limits[1].operations[0]: no operation or group of operations is called "models.list"`) {
 		t.Errorf("%v", faults)
 	}
-	slices.Sort(warnings)
 	const notTheirs = "its groups are of none of its issuers: theirs begin with their group_prefix, and where no claim is read for groups, they are those of group_rules"
+	var got []string
+	for _, w := range warnings {
+		got = append(got, w.Message)
+		if w.Line == 0 || w.Path == "" {
+			t.Errorf("%v has no place", w)
+		}
+	}
+	slices.Sort(got)
 	if diff := cmp.Diff([]string{
 		"limit no-model matches no request: its operations name no model",
 		"limit no-model-either matches no request: its operations name no model",
@@ -225,7 +232,7 @@ limits:
 		"limit of-no-rule matches no request: " + notTheirs,
 		"limit other-issuer matches no request: its clients are of none of its issuers",
 		"limit prefix-missing matches no request: " + notTheirs,
-	}, warnings); diff != "" {
+	}, got); diff != "" {
 		t.Errorf("-want +got\n%s", diff)
 	}
 }

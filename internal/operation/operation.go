@@ -178,6 +178,26 @@ const streamVerb = "streamGenerateContent"
 // All lists the table's rows. They must not be changed.
 func All() []*Operation { return table }
 
+// Named is the first row of an operation, or nil where there is no such operation.
+func Named(name Name) *Operation {
+	for _, op := range table {
+		if op.Name == name {
+			return op
+		}
+	}
+	return nil
+}
+
+// Suppose is a request of the operation that nobody sent, for people who ask what would be decided. It
+// can't be sent: it has no body. model is the one it names, where its operation names one.
+func Suppose(op *Operation, model string, ask Ask) *Request {
+	ask.Models = nil
+	if op.NeedsModel() {
+		ask.Models = []ModelRef{{Name: model}}
+	}
+	return &Request{Route: Route{Operation: op, Dialect: op.Dialect}, Ask: ask}
+}
+
 // Route is a matched row with what its path held.
 type Route struct {
 	*Operation

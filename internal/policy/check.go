@@ -265,20 +265,24 @@ func (c *checker) declared(what, name, at string, known []string) {
 // fault reports what stands in the policy's text at the first occurrence of at, or the policy as a
 // whole.
 func (c *checker) fault(at, format string, args ...any) {
-	pos := c.policy.Position
+	c.faults = append(c.faults, faultAt(c.policy, c.text, at, format, args...))
+}
+
+func faultAt(policy *xast.Policy, text, at, format string, args ...any) config.Fault {
+	pos := policy.Position
 	f := config.Fault{File: pos.Filename, Line: pos.Line, Column: pos.Column, Message: fmt.Sprintf(format, args...)}
-	for _, a := range c.policy.Annotations {
+	for _, a := range policy.Annotations {
 		if a.Key == "id" {
 			f.Path = pathOf(string(a.Value))
 		}
 	}
-	if i := strings.Index(c.text, at); i > 0 {
-		before := c.text[:i]
+	if i := strings.Index(text, at); i > 0 {
+		before := text[:i]
 		f.Line += strings.Count(before, "\n")
 		if nl := strings.LastIndex(before, "\n"); nl >= 0 {
 			before, f.Column = before[nl+1:], 1
 		}
 		f.Column += utf8.RuneCountInString(before)
 	}
-	c.faults = append(c.faults, f)
+	return f
 }

@@ -23,7 +23,7 @@ import (
 // all of them and no Policies. The configuration may have faults of its own.
 func Load(c *config.Config) (*Policies, config.Faults) {
 	s := newSchema(c)
-	l := &loader{config: c, schema: s, validator: validate.New(s, validate.WithStrict()), set: cedar.NewPolicySet(), ids: map[string]string{}, texts: map[cedar.PolicyID]string{}}
+	l := &loader{config: c, schema: s, validator: validate.New(s, validate.WithStrict()), set: cedar.NewPolicySet(), ids: map[string]string{}, written: map[cedar.PolicyID]*Written{}}
 	for _, file := range c.Policies.Files {
 		if file != "" { // the configuration's own fault
 			l.file(file)
@@ -32,7 +32,7 @@ func Load(c *config.Config) (*Policies, config.Faults) {
 	if len(l.faults) > 0 {
 		return nil, l.faults.Sort()
 	}
-	p := &Policies{config: c, set: l.set, texts: l.texts, actions: map[cedar.EntityUID]cedar.Entity{}}
+	p := &Policies{config: c, set: l.set, written: l.written, order: l.order, actions: map[cedar.EntityUID]cedar.Entity{}}
 	for uid, action := range s.Actions {
 		p.actions[uid] = action.Entity
 	}
@@ -49,8 +49,9 @@ type loader struct {
 	set       *cedar.PolicySet
 	// ids are where each policy id stands.
 	ids map[string]string
-	// texts are the policies as they were written.
-	texts     map[cedar.PolicyID]string
+	// written are the policies as they were written, and order their ids in that order.
+	written   map[cedar.PolicyID]*Written
+	order     []cedar.PolicyID
 	readsTime bool
 	faults    config.Faults
 }
@@ -70,22 +71,21 @@ func (l *loader) file(name string) {
 	if len(list) == 0 {
 		l.faults = append(l.faults, config.Fault{File: name, Line: 1, Column: 1, Message: "holds no policy; nothing is allowed without a permit"})
 	}
-	end := len(data)
-	for _, p := range slices.Backward(list) { // each ends where the next begins
+	texts, end := make([]string, len(list)), len(data)
+	for i, p := range slices.Backward(list) { // each ends where the next begins
 		start := p.Position().Offset
-		text := string(data[start:end])
-		(&checker{loader: l, policy: (*xast.Policy)(p.AST()), text: text}).check()
-		l.texts[cedar.PolicyID(idOf(p))] = statement(text)
+		texts[i] = string(data[start:end])
+		(&checker{loader: l, policy: (*xast.Policy)(p.AST()), text: texts[i]}).check()
 		end = start
 	}
-	for _, p := range list {
-		l.add(p)
+	for i, p := range list {
+		l.add(p, texts[i])
 	}
 }
 
 // add puts a policy in force under its @id. Cedar's own ids, policy0 and so on, would be those of
 // another file's policies.
-func (l *loader) add(p *cedar.Policy) {
+func (l *loader) add(p *cedar.Policy, text string) {
 	id, pos := idOf(p), p.Position()
 	fault := config.Fault{File: pos.Filename, Line: pos.Line, Column: pos.Column}
 	if id == "" {
@@ -101,27 +101,8 @@ func (l *loader) add(p *cedar.Policy) {
 	}
 	l.ids[id] = fmt.Sprintf("%s:%d:%d", pos.Filename, pos.Line, pos.Column)
 	l.set.Add(cedar.PolicyID(id), p)
-}
-
-// statement is a policy's text without what follows its end: the next one's comments.
-func statement(text string) string {
-	for i := 0; i < len(text); i++ {
-		switch rest := text[i:]; {
-		case strings.HasPrefix(rest, "//"):
-			if i += strings.IndexByte(rest+"\n", '\n'); i >= len(text) {
-				return text
-			}
-		case rest[0] == '"':
-			for i++; i < len(text) && text[i] != '"'; i++ {
-				if text[i] == '\\' {
-					i++
-				}
-			}
-		case rest[0] == ';':
-			return text[:i+1]
-		}
-	}
-	return text
+	l.written[cedar.PolicyID(id)] = newWritten(p, text)
+	l.order = append(l.order, cedar.PolicyID(id))
 }
 
 func idOf(p *cedar.Policy) string { return string(p.Annotations()["id"]) }

@@ -145,6 +145,12 @@ func FuzzLoad(f *testing.F) {
 		}
 		if p != nil {
 			p.Decide(client("g"), request(t, chat4o), noon)
+			p.Explain(client("g"), request(t, chat4o), noon)
+			for _, w := range p.Written() {
+				if !strings.HasSuffix(w.Text, ";") || !strings.Contains(string(text), w.Text) {
+					t.Errorf("%s is not as it was written: %q", w.ID, w.Text)
+				}
+			}
 		}
 	})
 }

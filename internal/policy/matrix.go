@@ -194,7 +194,7 @@ func (p *Policies) clauses() []*clause {
 	for id, policy := range p.set.All() {
 		pos := policy.Position()
 		c := &clause{ast: (*xast.Policy)(policy.AST()), reads: map[string][]string{}}
-		c.Source = Source{ID: string(id), Forbids: policy.Effect() == cedar.Forbid, File: pos.Filename, Line: pos.Line, Text: p.texts[id]}
+		c.Source = Source{ID: string(id), Forbids: policy.Effect() == cedar.Forbid, File: pos.Filename, Line: pos.Line, Text: p.written[id].Text}
 		plain := *policy.AST()
 		plain.Annotations = nil
 		c.Meaning = string(cedar.NewPolicyFromAST(&plain).MarshalCedar())
@@ -387,25 +387,13 @@ func (mk *maker) issuer(url string) *config.Issuer {
 	return nil
 }
 
-// giver is the issuer whose tokens can put a client in the group: the one whose prefix it begins with
-// or, where it begins with nobody's, the one without. A prefix alone is no group.
+// giver is the issuer whose tokens can put a client in the group. A prefix alone is no group.
 func (mk *maker) giver(group string) *config.Issuer {
-	var plain *config.Issuer
-	for i := range mk.config.Issuers {
-		is := &mk.config.Issuers[i]
-		switch rest, ok := strings.CutPrefix(group, is.GroupPrefix); {
-		case is.GroupPrefix == "":
-			plain = is
-		case ok && rest == "":
-			return nil
-		case ok:
-			return is
-		}
-	}
-	if group == "" {
+	of := config.IssuerOf(group, mk.config.Issuers)
+	if of == nil || group == of.GroupPrefix {
 		return nil
 	}
-	return plain
+	return of
 }
 
 // inScope reports whether the entity, whose parents are all its ancestors, is in the scope.

@@ -295,7 +295,7 @@ func TestARowIsOfClientsThatCanBe(t *testing.T) {
 }
 
 // What is shown of a policy is its text alone, whatever stands around it and in it.
-func TestAPolicyIsShownAsItWasWritten(t *testing.T) {
+func TestAMatrixShowsPoliciesAsTheyWereWritten(t *testing.T) {
 	first := "@id(\"a;b\") // not its end; nor is this\npermit (principal in Group::\"x \\\"; y\", action, resource);"
 	second := "@id(\"c\")\nforbid (principal, action, resource)\n  when { principal.client_id like \"*;*\" };"
 	_, p := loadText(t, threeIssuers, "// The first.\n"+first+" // of it;\n\n// The second's.\n"+second+"\n// The end.")

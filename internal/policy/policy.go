@@ -33,7 +33,9 @@ import (
 type Policies struct {
 	config *config.Config
 	set    *cedar.PolicySet
-	texts  map[cedar.PolicyID]string
+	// written are the policies as they were written, and order their ids in that order.
+	written map[cedar.PolicyID]*Written
+	order   []cedar.PolicyID
 	// actions are the entities of all operations that policies decide, with their groups; without
 	// them "action in" never matches.
 	actions types.EntityMap

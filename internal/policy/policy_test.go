@@ -633,7 +633,9 @@ func TestSharedStoredObjectsAreWarnedAbout(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			var got []string
 			for _, w := range load(t, tt.policies).Warnings() {
-				got = append(got, strings.TrimPrefix(strings.Split(w, ";")[0], "upstream "))
+				if upstream, ok := strings.CutPrefix(w.Path, "upstreams."); ok {
+					got = append(got, upstream+": "+strings.Split(w.Message, ";")[0])
+				}
 			}
 			if !slices.Equal(got, tt.shared) {
 				t.Errorf("warned of %q, want %q", got, tt.shared)

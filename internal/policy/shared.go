@@ -1,7 +1,6 @@
 package policy
 
 import (
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -10,15 +9,16 @@ import (
 	"github.com/cedar-policy/cedar-go/types"
 	xast "github.com/cedar-policy/cedar-go/x/exp/ast"
 
+	"llmgateway.dev/gateway/internal/config"
 	"llmgateway.dev/gateway/internal/operation"
 )
 
-// Warnings tells what is no fault, but may not be meant. There is one kind: what is stored upstream
-// (files, batches, jobs, responses) belongs to the provider's project, not to a client, so that
-// whoever the policies let in on an upstream reaches what everybody else there stored. Where that is
-// more than one group or client, the operator should know. Conditions and forbids are not weighed.
-func (p *Policies) Warnings() []string {
-	var warnings []string
+// shared warns of what several share: what is stored upstream (files, batches, jobs, responses) belongs
+// to the provider's project, not to a client, so that whoever the policies let in on an upstream reaches
+// what everybody else there stored. Where that is more than one group or client, the operator should
+// know. Conditions and forbids are not weighed.
+func (p *Policies) shared() config.Faults {
+	var warnings config.Faults
 	for _, upstream := range p.config.DefaultUpstream {
 		who := map[string]bool{}
 		for _, policy := range p.set.All() {
@@ -27,8 +27,8 @@ func (p *Policies) Warnings() []string {
 			}
 		}
 		if len(who) > 1 || who[everyClient] {
-			warnings = append(warnings, fmt.Sprintf("upstream %s: its stored files, jobs and responses are shared by %s; give each team an upstream (a provider project) of its own to keep them apart",
-				upstream, strings.Join(slices.Sorted(maps.Keys(who)), ", ")))
+			warnings = append(warnings, p.config.Fault(config.Path("upstreams", upstream), "its stored files, jobs and responses are shared by %s; give each team an upstream (a provider project) of its own to keep them apart",
+				strings.Join(slices.Sorted(maps.Keys(who)), ", ")))
 		}
 	}
 	return warnings

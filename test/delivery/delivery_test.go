@@ -175,7 +175,7 @@ func TestADeployment(t *testing.T) {
 		t.Fatalf("%v\n%s\n%s", err, printed["apply"], printed["smoke"])
 	}
 	for step, want := range map[string]string{
-		"check":  "no faults",
+		"check":  " cases passed, ",
 		"test":   "ok  	llmgateway.dev/gateway/function",
 		"plan":   " to add, 0 to change, 0 to destroy",
 		"smoke":  "allowed: gpt-4o-mini streams\ndenied: gemini-2.5-flash is 403 model_not_allowed\nwithout a token: 401 missing_token\n",
@@ -187,8 +187,8 @@ func TestADeployment(t *testing.T) {
 	}
 	good := g.latest()
 
-	// A policy that lets the deployer use what it must not is caught before anything is planned. Where the tests miss it,
-	// the smoke test says so, and the former release is back.
+	// A policy that lets the deployer use what it must not is caught before anything is planned, by the tests and by the
+	// environment's own cases. Where both miss it, the smoke test says so, and the former release is back.
 	policy := filepath.Join(dir, "terraform/environments/staging/policies/gateway.cedar")
 	text := read(t, policy)
 	write(t, policy, text+"\n@id(\"oops\") permit (principal, action, resource);\n")
@@ -197,6 +197,10 @@ func TestADeployment(t *testing.T) {
 		t.Errorf("a policy that allows everything passed the tests: %v", err)
 	}
 	printed, err = submit("test")
+	if err == nil || !strings.HasPrefix(err.Error(), "step check:") || !strings.Contains(err.Error(), "+ allow by oops") || printed["plan"] != "" {
+		t.Errorf("a policy that allows everything passed the environment's cases: %v", err)
+	}
+	printed, err = submit("test", "check")
 	if err == nil || !strings.Contains(printed["smoke"], "a call that is denied (gemini-2.5-flash)") || !strings.Contains(err.Error(), "the former release is served again") {
 		t.Fatalf("a policy that allows everything was deployed: %v\n%s", err, printed["smoke"])
 	}

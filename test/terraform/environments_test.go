@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -73,6 +74,19 @@ func TestEachConfigurationHasNoFaultAndNoWarning(t *testing.T) {
 	each(t, func(t *testing.T, e environment) {
 		if warnings, err := function.Check(e.dir + "/config/gateway.yaml"); err != nil || len(warnings) > 0 {
 			t.Error(warnings, err)
+		}
+	})
+}
+
+// Each policy has a case that it decides, so that no change of one goes unnoticed.
+func TestEachEnvironmentsPoliciesDecideAsItsCasesExpect(t *testing.T) {
+	gateway := filepath.Join(t.TempDir(), "gateway")
+	if out, err := exec.Command("go", "build", "-o", gateway, filepath.Join(root, "function/cmd/gateway")).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	each(t, func(t *testing.T, e environment) {
+		if out, err := exec.Command(gateway, "test", "--cover", filepath.Join(e.dir, "policies/policy_tests.yaml")).CombinedOutput(); err != nil {
+			t.Errorf("%v\n%s", err, out)
 		}
 	})
 }
@@ -154,7 +168,7 @@ func TestAnEnvironmentNamesItsOwnProjectAlone(t *testing.T) {
 	project := regexp.MustCompile(`projects/([a-z0-9-]+)|project: *([a-z0-9-]+)|@([a-z0-9-]+)\.iam\.gserviceaccount\.com|bucket=([a-z0-9-]+)-gateway-state|state_bucket = "([a-z0-9-]+)-gateway-state"`)
 	each(t, func(t *testing.T, e environment) {
 		var named int
-		for _, file := range []string{"backend.tf", "config/gateway.yaml", "main.tf", "policies/gateway.cedar", "terraform.tfvars"} {
+		for _, file := range []string{"backend.tf", "config/gateway.yaml", "main.tf", "policies/gateway.cedar", "policies/policy_tests.yaml", "terraform.tfvars"} {
 			for _, m := range project.FindAllStringSubmatch(e.read(t, file), -1) {
 				named++
 				if name := strings.Join(m[1:], ""); name != e.fact("project") {

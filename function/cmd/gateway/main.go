@@ -15,6 +15,7 @@ import (
 	"github.com/GoogleCloudPlatform/functions-framework-go/functions"
 
 	"llmgateway.dev/gateway/function"
+	"llmgateway.dev/gateway/internal/config"
 	"llmgateway.dev/gateway/internal/demo"
 )
 
@@ -25,8 +26,12 @@ Usage:
       plays the whole story on this machine; nothing else is needed
   gateway serve [--config FILE] [--listen ADDR]
       serves a configuration
-  gateway check [--config FILE]
-      prints every fault of a configuration
+  gateway check [--config FILE] [--json]
+      prints every fault of a configuration and its policies, and warns of what may not be meant
+  gateway explain [--config FILE] WHO (--operation NAME [--model NAME] [--stream] [--max-output-tokens N] | --all) [--at TIME] [--json]
+      says what the policies decide for a client, by which of them, and which nearly decided otherwise
+  gateway test [--cover] CASES ...
+      tries policies: each case says who asks for what, and what must be decided
   gateway matrix [--config FILE] [--against FILE] [--json | --csv] [--html PAGE]
       shows which groups may do what on which models, or who gains and who loses against another configuration
   gateway token [--issuer URL | --token-url URL] [--scope SCOPES] [--audience NAME]
@@ -38,6 +43,13 @@ FILE is by default what GATEWAY_CONFIG names. ADDR is by default 127.0.0.1:8080,
 
 demo's --upstream is the base URL of an OpenAI-compatible server (http://127.0.0.1:11434/v1 for Ollama) that answers instead of an echo;
 its key, where it wants one, is in OPENAI_API_KEY. NAME is the model that gpt-4-turbo stands for, by default the first that the server lists.
+
+explain's WHO is a token on standard input (gateway token | gateway explain …), verified or, with --unverified, by its claims alone; or
+--claims FILE, which holds a token's claims in JSON; or --group NAME, as policies name it, once or more, and --client ISSUER#ID. Where it can't be
+told from these whose client it is, add --issuer URL. --all is every operation on every model. Denied is an answer: the exit status is 0.
+
+test reads files of cases (docs/policies.md), each of which names its configuration. The exit status is 1 where one is decided otherwise or, with
+--cover, where a policy decided nothing in any of them.
 
 token's --issuer is by default what GATEWAY_ISSUER says. The client's id and secret are in GATEWAY_CLIENT_ID and GATEWAY_CLIENT_SECRET, or in
 the files that GATEWAY_CLIENT_ID_FILE and GATEWAY_CLIENT_SECRET_FILE name. A token is kept for the next time, readable by you alone.
@@ -52,7 +64,7 @@ to its end, or a time in RFC 3339. PAGE is a file for one page with plots, which
 // command is one of the words after gateway.
 type command func(ctx context.Context, args []string, stdout, stderr io.Writer) error
 
-var commands = map[string]command{"demo": runDemo, "serve": serve, "check": check, "matrix": showMatrix, "token": printToken, "usage": sumUsage}
+var commands = map[string]command{"demo": runDemo, "serve": serve, "check": check, "explain": explain, "test": runCases, "matrix": showMatrix, "token": printToken, "usage": sumUsage}
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -78,6 +90,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return 0
 	case errors.Is(err, errUsage):
 		return 2
+	case errors.Is(err, errFailed):
+		return 1
 	case err != nil:
 		fmt.Fprintln(stderr, err)
 		return 1
@@ -165,6 +179,7 @@ func serve(ctx context.Context, args []string, _, stderr io.Writer) error {
 func check(_ context.Context, args []string, stdout, stderr io.Writer) error {
 	flags := flag.NewFlagSet("check", flag.ContinueOnError)
 	file := configFlag(flags)
+	asJSON := flags.Bool("json", false, "write faults and warnings as JSON")
 	if err := parse(flags, args, stderr); err != nil {
 		return err
 	}
@@ -172,12 +187,35 @@ func check(_ context.Context, args []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	warnings, err := function.Check(*file)
+	if *asJSON {
+		return writeFaults(stdout, warnings, err)
+	}
 	if err != nil {
 		return err
 	}
 	for _, w := range warnings {
-		fmt.Fprintf(stdout, "%s: warning: %s\n", *file, w)
+		fmt.Fprintln(stdout, w.Warning())
 	}
 	fmt.Fprintf(stdout, "%s: no faults\n", *file)
+	return nil
+}
+
+// writeFaults writes what a check found for programs.
+func writeFaults(w io.Writer, warnings config.Faults, err error) error {
+	found := struct {
+		Faults   config.Faults `json:"faults"`
+		Warnings config.Faults `json:"warnings"`
+	}{config.Faults{}, append(config.Faults{}, warnings...)}
+	if faults, ok := errors.AsType[config.Faults](err); ok {
+		found.Faults = faults
+	} else if err != nil {
+		return err
+	}
+	if err := writeJSON(w, found); err != nil {
+		return err
+	}
+	if len(found.Faults) > 0 {
+		return errFailed
+	}
 	return nil
 }
