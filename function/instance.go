@@ -76,6 +76,9 @@ func (f *flights) count(d int) {
 	}
 }
 
+// flushing is for net/http, which writes an answer's last bytes after its handler has returned.
+const flushing = 200 * time.Millisecond
+
 // land lets requests finish for the grace period, and then breaks the rest visibly.
 func (f *flights) land(grace time.Duration) {
 	f.mu.Lock()
@@ -88,12 +91,14 @@ func (f *flights) land(grace time.Duration) {
 	f.mu.Unlock()
 	select {
 	case <-idle:
+		time.Sleep(flushing)
 		return
 	case <-time.After(grace):
 	}
 	f.abort(apierror.New(apierror.Overloaded, "the gateway's instance is being shut down; try again").After(time.Second))
 	select {
 	case <-idle:
+		time.Sleep(flushing)
 	case <-time.After(500 * time.Millisecond):
 	}
 }
