@@ -41,8 +41,13 @@ func (c *caller) ask(ctx context.Context, model, denied string, told io.Writer) 
 // streams succeeds when an answer streams to its end. What a fresh deployment may answer for a
 // while is asked again until ctx ends: refusals by Google's front end, and answers that say "later".
 func (c *caller) streams(ctx context.Context, model string) error {
+	var last error
 	for {
 		err := c.streamOnce(ctx, model)
+		if err != nil && ctx.Err() != nil && last != nil {
+			err = last // what was answered says more than that the time is up
+		}
+		last = err
 		if err == nil || !errors.As(err, new(later)) {
 			return err
 		}
