@@ -1,0 +1,193 @@
+package pages_test
+
+import (
+	"cmp"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"go.yaml.in/yaml/v3"
+
+	"llmgateway.dev/gateway/function"
+	"llmgateway.dev/gateway/test/pages"
+)
+
+const docs = "../../docs/clients"
+
+func all(t *testing.T) []pages.Page {
+	t.Helper()
+	found, err := pages.ReadAll(docs)
+	if err != nil || len(found) < 2 {
+		t.Fatalf("%d pages, %v", len(found), err)
+	}
+	return found
+}
+
+// A fragment of the gateway's configuration is a block of YAML that begins with a key of it. The rest, for a
+// configuration that is whole, is docs/gateway.yaml's.
+func TestEveryFragmentOfAConfigurationLoads(t *testing.T) {
+	whole, err := os.ReadFile("../../docs/gateway.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown := 0
+	for _, page := range all(t) {
+		fragments := map[string]any{}
+		for _, b := range page.Of("yaml") {
+			if err := yaml.Unmarshal([]byte(b.Text), &fragments); err != nil {
+				t.Errorf("%s:%d: %v", page.Name, b.Line, err)
+			}
+		}
+		policies := ""
+		for _, b := range page.Of("cedar") {
+			policies += b.Text + "\n"
+		}
+		if len(fragments) == 0 && policies == "" {
+			continue
+		}
+		shown++
+		t.Run(page.Name, func(t *testing.T) {
+			config := map[string]any{}
+			if err := yaml.Unmarshal(whole, &config); err != nil {
+				t.Fatal(err)
+			}
+			delete(config, "limits") // they name docs/gateway.yaml's issuer
+			delete(config, "limit_store")
+			for key, value := range fragments {
+				config[key] = value
+			}
+			config["policies"] = map[string]any{"files": []string{"gateway.cedar"}}
+			text, err := yaml.Marshal(config)
+			if err != nil {
+				t.Fatal(err)
+			}
+			dir := t.TempDir()
+			file := filepath.Join(dir, "gateway.yaml")
+			for name, text := range map[string]string{"gateway.yaml": string(text), "gateway.cedar": policies, "prod.jwks.json": `{"keys":[]}`} {
+				if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if warnings, err := function.Check(file); err != nil || len(warnings) > 0 {
+				t.Errorf("%v %q\n%s", err, warnings, policies)
+			}
+		})
+	}
+	if shown == 0 {
+		t.Error("no page shows any")
+	}
+}
+
+// secret is what looks like a token, or like a secret that is a program's argument: a literal one, or one that the shell
+// puts there. A variable's name in a here-document or on printf's line, which the shell runs itself, is none.
+var secret = []*regexp.Regexp{
+	regexp.MustCompile(`eyJ[A-Za-z0-9_-]{8,}`),
+	regexp.MustCompile(`sk-[A-Za-z0-9]{8,}`),
+	regexp.MustCompile(`(?i)(--header|-H|--oauth2-bearer)[ =]?["']?[^"'\n]*(bearer|token|key)[^"'\n]*(\$|[A-Za-z0-9]{16})`),
+	regexp.MustCompile(`(\s-[dFu]|--data\S*|--form|--user)[ =]?["']?[^"'\n]*(?i:secret|password)=`),
+	regexp.MustCompile(`(?i)--from-literal`),
+	regexp.MustCompile(`(?i)export \w*(SECRET|TOKEN|KEY)=`),
+}
+
+func TestNoPageHasATokenOrPutsASecretOnACommandLine(t *testing.T) {
+	for _, page := range all(t) {
+		number := 0
+		for line := range strings.Lines(page.Text) {
+			number++
+			for _, form := range secret {
+				if form.MatchString(line) {
+					t.Errorf("%s:%d: %s", page.Name, number, strings.TrimSpace(line))
+				}
+			}
+		}
+	}
+	for _, line := range []string{
+		`curl -H "Authorization: Bearer $TOKEN" https://gateway.example.com`,
+		`curl --header "x-api-key: $KEY"`,
+		`curl --data "client_secret=$SECRET"`,
+		`kubectl create secret generic x --from-literal=a=b`,
+		"export GATEWAY_CLIENT_SECRET=",
+		"eyJhbGciOiJSUzI1NiJ9.eyJ",
+	} {
+		if !slices.ContainsFunc(secret, func(form *regexp.Regexp) bool { return form.MatchString(line) }) {
+			t.Errorf("%s isn't noticed", line)
+		}
+	}
+}
+
+var placeholder = regexp.MustCompile(`TODO|FIXME|XXX|\bTBD\b|<[a-z][a-z_ -]*>|\b(YOUR|MY)_[A-Z]+|your-\w+|changeme|lorem`)
+
+func TestNoPageHasAPlaceholderLeft(t *testing.T) {
+	for _, page := range all(t) {
+		for _, b := range page.Blocks {
+			// Java's and TypeScript's types stand in angle brackets too.
+			if found := placeholder.FindString(b.Text); found != "" && b.Language != "java" {
+				t.Errorf("%s:%d: %s", page.Name, b.Line, found)
+			}
+		}
+		prose := page.Text
+		for _, b := range page.Blocks {
+			prose = strings.ReplaceAll(prose, b.Text, "")
+		}
+		if found := placeholder.FindString(prose); found != "" {
+			t.Errorf("%s: %s", page.Name, found)
+		}
+	}
+}
+
+var link = regexp.MustCompile(`\]\(([^)\s]+)\)`)
+
+func TestLinksResolve(t *testing.T) {
+	for _, page := range all(t) {
+		for _, found := range link.FindAllStringSubmatch(page.Text, -1) {
+			u, err := url.Parse(found[1])
+			switch {
+			case err != nil:
+				t.Errorf("%s: %v", page.Name, err)
+			case u.Scheme != "":
+				if u.Scheme != "https" || u.Host == "" {
+					t.Errorf("%s: %s", page.Name, u)
+				}
+			default:
+				target, err := os.ReadFile(filepath.Join(docs, cmp.Or(u.Path, page.Name)))
+				if err != nil {
+					t.Errorf("%s: %v", page.Name, err)
+				} else if u.Fragment != "" && !slices.Contains(anchors(string(target)), u.Fragment) {
+					t.Errorf("%s: %s has no heading for #%s", page.Name, u.Path, u.Fragment)
+				}
+			}
+		}
+	}
+}
+
+var (
+	heading     = regexp.MustCompile(`(?m)^#+ (.*)$`)
+	punctuation = regexp.MustCompile("[^\\p{L}\\p{N} _-]")
+)
+
+// anchors are what GitHub makes of headings.
+func anchors(text string) []string {
+	var all []string
+	for _, h := range heading.FindAllStringSubmatch(text, -1) {
+		all = append(all, strings.ReplaceAll(punctuation.ReplaceAllString(strings.ToLower(h[1]), ""), " ", "-"))
+	}
+	return all
+}
+
+func TestTheIndexListsEveryPage(t *testing.T) {
+	found := all(t)
+	i := slices.IndexFunc(found, func(p pages.Page) bool { return p.Name == "README.md" })
+	if i < 0 {
+		t.Fatal("there is no index")
+	}
+	for _, page := range found {
+		if page.Name != "README.md" && !strings.Contains(found[i].Text, fmt.Sprintf("](%s)", page.Name)) {
+			t.Errorf("the index lacks %s", page.Name)
+		}
+	}
+}
