@@ -63,6 +63,10 @@ func TestTheFunction(t *testing.T) {
 			t.Parallel()
 			p.followsKeys(t, ctx)
 		})
+		t.Run("serves the programs of docs/clients", func(t *testing.T) {
+			t.Parallel()
+			p.servesPages(t, ctx)
+		})
 		t.Run("refuses what could be read in two ways", func(t *testing.T) {
 			t.Parallel()
 			p.refuses(t, ctx)
@@ -145,6 +149,13 @@ type instance struct {
 
 // scene starts the function for clients of the issuer, whose keys are found as jwks says (in YAML).
 func (p *parts) scene(t *testing.T, ctx context.Context, issuer, jwks string) *scene {
+	s := p.prepare(t, issuer, jwks)
+	s.instance = s.start(t, ctx)
+	return s
+}
+
+// prepare does all that scene does but start the function.
+func (p *parts) prepare(t *testing.T, issuer, jwks string) *scene {
 	s := &scene{secrets: secrettest.New(), tokens: tokentest.New(), keys: map[string]string{}, program: p.program, files: "gateway"}
 	t.Cleanup(s.secrets.Close)
 	t.Cleanup(s.tokens.Close)
@@ -165,7 +176,6 @@ func (p *parts) scene(t *testing.T, ctx context.Context, issuer, jwks string) *s
 		"ENTRA_CLIENT":   tokentest.ClientID,
 		"UPSTREAMS":      s.upstreams.URL,
 	}
-	s.instance = s.start(t, ctx)
 	return s
 }
 
@@ -205,9 +215,7 @@ func (s *scene) start(t *testing.T, ctx context.Context) *instance {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if ending == ".yaml" {
-			text = []byte(os.Expand(string(text), func(name string) string { return s.addresses[name] }))
-		}
+		text = []byte(os.Expand(string(text), func(name string) string { return s.addresses[name] }))
 		if err := os.WriteFile(filepath.Join(dir, "gateway"+ending), text, 0o644); err != nil {
 			t.Fatal(err)
 		}

@@ -22,9 +22,9 @@ const (
 
 // needed are the commands that must be there already.
 func needed() error {
-	for _, name := range []string{"curl", "git", "go", "java", "mvn", "node", "npm", "python3"} {
+	for _, name := range []string{"bash", "curl", "git", "go", "java", "jq", "mvn", "node", "npm", "python3"} {
 		if _, err := exec.LookPath(name); err != nil {
-			return fmt.Errorf("the end-to-end test needs git, go, curl, Java 17 or later, Maven, Node.js with npm, and Python 3 with venv (and redis-server, or apt-get and dpkg to fetch it): %w", err)
+			return fmt.Errorf("the end-to-end test needs git, go, bash, curl, jq, Java 17 or later, Maven, Node.js with npm, and Python 3 with venv (and redis-server, or apt-get and dpkg to fetch it): %w", err)
 		}
 	}
 	return nil

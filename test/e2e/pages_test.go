@@ -1,0 +1,416 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/rand"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"llmgateway.dev/gateway/test/pages"
+)
+
+const (
+	// pagesRealm has a client for each program of docs/clients, so that each has a secret to rotate.
+	pagesRealm = "clients-realm"
+	// life is that of its tokens, in seconds: short enough that a program outlives several.
+	life = 10
+)
+
+// program is one that a page of docs/clients shows: it answers each line of standard input.
+type program struct {
+	page, file string
+	// install returns what runs the file, and may put into its folder what the page tells the reader to install.
+	install func(ctx context.Context, dir string) (command []string, err error)
+	// inEnvironment is where the secret is, and not in a file: a rotated one takes a restart.
+	inEnvironment bool
+}
+
+// programs are by the names of their clients in Keycloak.
+var programs = map[string]program{
+	"python-openai":       {page: "python.md", file: "ask_openai.py", install: inPython("openai", "3.54.0")},
+	"python-openai-async": {page: "python.md", file: "ask_openai_async.py", install: inPython("openai", "3.54.0")},
+	"python-anthropic":    {page: "python.md", file: "ask_anthropic.py", install: inPython("anthropic", "2.12.0")},
+	"python-vertex":       {page: "python.md", file: "ask_vertex.py", install: inPython("google-genai", "3.4.0")},
+	"python-gemini":       {page: "python.md", file: "ask_gemini.py", install: inPython("google-genai", "3.4.0")},
+	"python-langchain":    {page: "python.md", file: "ask_langchain.py", install: inPython("langchain-openai", "1.7.3")},
+	"python-httpx":        {page: "python.md", file: "ask_httpx.py", install: inPython("httpx", "0.28.1")},
+	"python-environment":  {page: "python.md", file: "ask_httpx.py", install: inPython("httpx", "0.28.1"), inEnvironment: true},
+	"gateway-token":       {page: "curl.md", file: "ask_with_gateway.sh", install: inBash},
+	"curl":                {page: "curl.md", file: "ask_with_curl.sh", install: inBash},
+	"curl-config":         {page: "curl.md", file: "ask_with_config.sh", install: inBash, inEnvironment: true},
+	"go":                  {page: "go.md", file: "main.go", install: inGo},
+	"java":                {page: "java.md", file: "Ask.java", install: inJava},
+	"node-openai":         {page: "node.md", file: "ask_openai.mjs", install: inNode("openai", "6.49.0")},
+	"node-anthropic":      {page: "node.md", file: "ask_anthropic.mjs", install: inNode("@anthropic-ai/sdk", "1.12.0")},
+}
+
+func inPython(name, version string) func(context.Context, string) ([]string, error) {
+	return func(ctx context.Context, _ string) ([]string, error) {
+		python, err := installPython(ctx, name, version)
+		return []string{python}, err
+	}
+}
+
+func inBash(context.Context, string) ([]string, error) { return []string{"bash"}, nil }
+
+func inNode(name, version string) func(context.Context, string) ([]string, error) {
+	return func(ctx context.Context, dir string) ([]string, error) {
+		installed, err := installPackage(ctx, name, version)
+		if err != nil {
+			return nil, err
+		}
+		modules, _, _ := strings.Cut(installed, "/node_modules/")
+		return []string{"node"}, os.Symlink(modules+"/node_modules", filepath.Join(dir, "node_modules"))
+	}
+}
+
+// inGo builds the program in a module of its own.
+func inGo(ctx context.Context, dir string) ([]string, error) {
+	openai, oauth2 := "github.com/openai/openai-go/v3@v3.98.0", "golang.org/x/oauth2@v0.38.0"
+	module, err := install("go-openai-3.98.0-oauth2-0.38.0", func(dir string) error {
+		if err := run(ctx, dir, nil, "go", "mod", "init", "ask"); err != nil {
+			return err
+		}
+		return run(ctx, dir, nil, "go", "get", openai, oauth2)
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range []string{"go.mod", "go.sum"} {
+		text, err := os.ReadFile(filepath.Join(module, name))
+		if err != nil {
+			return nil, err
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), text, 0o644); err != nil {
+			return nil, err
+		}
+	}
+	return []string{"./ask"}, run(ctx, dir, nil, "go", "build", "-mod=mod", "-o", "ask", ".")
+}
+
+const jackson = `<project xmlns="http://maven.apache.org/POM/4.0.0">
+  <modelVersion>4.0.0</modelVersion>
+  <groupId>e2e</groupId><artifactId>ask</artifactId><version>1</version>
+  <dependencies>
+    <dependency><groupId>com.fasterxml.jackson.core</groupId><artifactId>jackson-databind</artifactId><version>2.23.0</version></dependency>
+  </dependencies>
+</project>
+`
+
+func inJava(ctx context.Context, dir string) ([]string, error) {
+	installed, err := install("jackson-databind-2.23.0", func(dir string) error {
+		if err := os.WriteFile(filepath.Join(dir, "pom.xml"), []byte(jackson), 0o644); err != nil {
+			return err
+		}
+		repository := filepath.Join(dir, "m2")
+		err := run(ctx, dir, nil, "mvn", "--quiet", "--batch-mode", "-Dmaven.repo.local="+repository,
+			"org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies", "-DoutputDirectory="+filepath.Join(dir, "lib"))
+		if err != nil {
+			return err
+		}
+		return os.RemoveAll(repository)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return []string{"java", "-cp", "lib/*"}, os.Symlink(filepath.Join(installed, "lib"), filepath.Join(dir, "lib"))
+}
+
+// servesPages runs what docs/clients shows, each program for as long as several of its tokens live and beyond the
+// rotation of its secret.
+func (p *parts) servesPages(t *testing.T, ctx context.Context) {
+	ids := p.keycloak.logIn(t, ctx).createClients(t)
+	s := p.prepare(t, p.keycloak.issuer(pagesRealm), "{}")
+	s.files = "clients"
+	platforms := startPlatforms(t, s)
+	s.instance = s.start(t, ctx)
+	gateway := buildGateway(t, ctx)
+
+	t.Run("programs", func(t *testing.T) {
+		for name, program := range programs {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				r := &reader{scene: s, ctx: ctx, program: program, gateway: gateway, dir: t.TempDir(), client: name}
+				r.install(t)
+				r.secret = p.keycloak.logIn(t, ctx).secret(t, http.MethodGet, ids[name])
+				r.keep(t)
+				talk := r.start(t)
+				talk.keepOn(t, 3*life*time.Second)
+
+				r.secret = p.keycloak.logIn(t, ctx).secret(t, http.MethodPost, ids[name])
+				if program.inEnvironment {
+					talk.end(t)
+					talk = r.start(t)
+				} else {
+					r.keep(t)
+				}
+				talk.keepOn(t, 3*life*time.Second/2)
+				talk.end(t)
+				s.checkCaller(t, s.addresses["ISSUER"]+"#"+name, 3)
+			})
+		}
+		t.Run("kubernetes.md", func(t *testing.T) {
+			t.Parallel()
+			p.servesManifests(t, ctx, &reader{scene: s, ctx: ctx, gateway: gateway}, ids)
+		})
+		for _, pl := range platforms {
+			t.Run(pl.page, func(t *testing.T) {
+				t.Parallel()
+				pl.serves(t, ctx, s)
+				s.checkCaller(t, pl.issuer.URL+"#"+pl.client, pl.tokens)
+			})
+		}
+	})
+}
+
+// reader is who does what a page says.
+type reader struct {
+	*scene
+	ctx     context.Context
+	program program
+	// gateway is the folder of the command.
+	gateway, dir   string
+	client, secret string
+	command        []string
+}
+
+func (r *reader) install(t *testing.T) {
+	t.Helper()
+	page := readPage(t, r.program.page)
+	if _, err := page.File(r.program.file); err != nil {
+		t.Fatal(err)
+	}
+	err := page.Write(r.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.command, err = r.program.install(r.ctx, r.dir); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func readPage(t *testing.T, name string) pages.Page {
+	t.Helper()
+	page, err := pages.Read("../../docs/clients", name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return page
+}
+
+func (r *reader) secretFile() string { return filepath.Join(r.dir, "client-secret") }
+
+// keep replaces the secret's file as Kubernetes does, by another one.
+func (r *reader) keep(t *testing.T) {
+	t.Helper()
+	if r.program.inEnvironment {
+		return
+	}
+	next := r.secretFile() + ".next"
+	if err := os.WriteFile(next, []byte(r.secret), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(next, r.secretFile()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// environment is what the pages tell the reader to set, and no more.
+func (r *reader) environment() []string {
+	env := []string{
+		"PATH=" + r.gateway + ":" + os.Getenv("PATH"), "HOME=" + r.dir,
+		"GATEWAY_URL=" + r.url,
+		"GATEWAY_TOKEN_URL=" + r.addresses["ISSUER"] + "/protocol/openid-connect/token",
+		"GATEWAY_CLIENT_ID=" + r.client,
+	}
+	if r.program.inEnvironment {
+		return append(env, "GATEWAY_CLIENT_SECRET="+r.secret)
+	}
+	return append(env, "GATEWAY_CLIENT_SECRET_FILE="+r.secretFile())
+}
+
+func (r *reader) start(t *testing.T) *talk {
+	t.Helper()
+	return startTalk(t, r.ctx, r.dir, r.environment(), append(r.command, r.program.file)...)
+}
+
+// talk is a program that answers lines.
+type talk struct {
+	stdin  io.WriteCloser
+	lines  chan string
+	ended  chan error
+	stderr *bytes.Buffer
+	asked  int
+}
+
+func startTalk(t *testing.T, ctx context.Context, dir string, env []string, argv ...string) *talk {
+	t.Helper()
+	ctx, cancel := context.WithCancel(ctx)
+	t.Cleanup(cancel)
+	cmd := command(ctx, argv...)
+	cmd.Dir, cmd.Env = dir, env
+	k := &talk{lines: make(chan string), ended: make(chan error, 1), stderr: &bytes.Buffer{}}
+	cmd.Stderr = k.stderr
+	var err error
+	if k.stdin, err = cmd.StdinPipe(); err != nil {
+		t.Fatal(err)
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		lines := bufio.NewScanner(stdout)
+		for lines.Scan() {
+			select {
+			case k.lines <- lines.Text():
+			case <-ctx.Done():
+			}
+		}
+		k.ended <- cmd.Wait()
+	}()
+	return k
+}
+
+// keepOn asks twice a second, for so long after an answer.
+func (k *talk) keepOn(t *testing.T, d time.Duration) {
+	t.Helper()
+	k.ask(t)
+	for begun := time.Now(); time.Since(begun) < d; {
+		next := time.After(500 * time.Millisecond)
+		k.ask(t)
+		<-next
+	}
+}
+
+func (k *talk) ask(t *testing.T) {
+	t.Helper()
+	k.asked++
+	line := fmt.Sprintf("line %d", k.asked)
+	if _, err := fmt.Fprintln(k.stdin, line); err != nil {
+		t.Fatalf("line %d isn't read: %v\n%s", k.asked, err, last(k.stderr.Bytes()))
+	}
+	select {
+	case answer := <-k.lines:
+		if answer != "You said: "+line {
+			t.Fatalf("line %d is answered by %q", k.asked, answer)
+		}
+	case err := <-k.ended:
+		t.Fatalf("ended at line %d: %v\n%s", k.asked, err, last(k.stderr.Bytes()))
+	case <-time.After(3 * time.Minute): // a machine with much else to do takes long to start a program
+		t.Fatalf("line %d has no answer in three minutes", k.asked)
+	}
+}
+
+// end ends what the program reads, and so the program.
+func (k *talk) end(t *testing.T) {
+	t.Helper()
+	k.stdin.Close()
+	select {
+	case line := <-k.lines:
+		t.Errorf("at the end it says %q", line)
+	case err := <-k.ended:
+		if err != nil {
+			t.Errorf("%v\n%s", err, last(k.stderr.Bytes()))
+		}
+	case <-time.After(time.Minute):
+		t.Error("it doesn't end with its input")
+	}
+}
+
+// checkCaller reads in the records that all calls of a client were served, and how many tokens they came with.
+func (s *scene) checkCaller(t *testing.T, principal string, tokens int) {
+	t.Helper()
+	text, err := os.ReadFile(s.stderr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]bool{}
+	for line := range bytes.Lines(text) {
+		if !bytes.HasSuffix(line, []byte("}\n")) {
+			continue // the framework's blank ones, and one that is being written
+		}
+		var r struct {
+			HTTPRequest struct{ Status int }
+			Principal   string
+			Token       string `json:"token_sha256"`
+		}
+		decode(t, line, &r)
+		if r.Principal != principal {
+			continue
+		}
+		seen[r.Token] = true
+		if r.HTTPRequest.Status != 200 {
+			t.Errorf("a call was answered %d", r.HTTPRequest.Status)
+		}
+	}
+	if len(seen) < tokens {
+		t.Errorf("its calls came with %d tokens; the page should have asked for %d at least", len(seen), tokens)
+	}
+}
+
+// createClients makes the realm, and returns what its clients' ids are to the admin API.
+func (a *administrator) createClients(t *testing.T) map[string]string {
+	t.Helper()
+	text, err := os.ReadFile("testdata/realm.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var realm map[string]any
+	decode(t, text, &realm)
+	realm["realm"], realm["accessTokenLifespan"] = pagesRealm, life
+	mappers := realm["clients"].([]any)[0].(map[string]any)["protocolMappers"]
+	var all, accounts []any
+	names := append(slices.Collect(maps.Keys(programs)), manifests...)
+	for _, name := range names {
+		all = append(all, map[string]any{
+			"clientId": name, "secret": rand.Text(), "publicClient": false, "standardFlowEnabled": false,
+			"serviceAccountsEnabled": true, "protocolMappers": mappers,
+		})
+		accounts = append(accounts, map[string]any{
+			"username": "service-account-" + name, "enabled": true, "serviceAccountClientId": name, "groups": []string{"/platform-team"},
+		})
+	}
+	realm["clients"], realm["users"] = all, accounts
+	a.send(t, http.MethodPost, "", realm)
+	var registered []struct{ ID, ClientID string }
+	decode(t, a.send(t, http.MethodGet, "/"+pagesRealm+"/clients", nil), &registered)
+	ids := map[string]string{}
+	for _, c := range registered {
+		ids[c.ClientID] = c.ID
+	}
+	return ids
+}
+
+// secret gets a client's secret, or, by POST, makes another, after which the former is nobody's.
+func (a *administrator) secret(t *testing.T, method, id string) string {
+	t.Helper()
+	var credential struct{ Value string }
+	decode(t, a.send(t, method, "/"+pagesRealm+"/clients/"+id+"/client-secret", nil), &credential)
+	return credential.Value
+}
+
+// buildGateway returns the folder of the command.
+func buildGateway(t *testing.T, ctx context.Context) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := run(ctx, "../..", nil, "go", "build", "-o", filepath.Join(dir, "gateway"), "./function/cmd/gateway"); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
