@@ -2,9 +2,11 @@
 
 // Package e2e runs the function as it is shipped, from the archive through the buildpack's steps, as
 // Cloud Run would, against the real parts that can be had on one machine: Keycloak as the identity
-// provider, the providers' SDKs, two libraries upon them and curl as clients, and aimock as the LLM
-// provider. For Google's Secret Manager, for token endpoints, and for what aimock doesn't do (Vertex AI,
-// Azure, what a provider stores, what else a request must hold), stand their doubles.
+// provider, the providers' SDKs, two libraries upon them, curl, and the programs of docs/clients as
+// clients, and aimock as the LLM provider. For Google's Secret Manager, for token endpoints, for what
+// aimock doesn't do (Vertex AI, Azure, what a provider stores, what else a request must hold), and for
+// platforms that vouch for their workloads (GitHub, GitLab, Google's metadata server, a cluster), stand
+// their doubles.
 //
 // Everything listens on loopback. What the parts need is fetched once, from their registries, into
 // .cache/e2e.
@@ -36,7 +38,7 @@ import (
 // they compute.
 func TestMain(m *testing.M) {
 	flag.Parse()
-	flag.Set("test.parallel", "16")
+	flag.Set("test.parallel", "64")
 	os.Exit(m.Run())
 }
 
@@ -102,6 +104,7 @@ func startParts(t *testing.T, ctx context.Context) *parts {
 	together("Keycloak", func() (err error) { p.keycloak, err = startKeycloak(t, starting); return })
 	together("aimock", func() (err error) { p.aimock, err = startAimock(t, starting); return })
 	together("Redis", func() (err error) { p.redis, err = installRedis(starting); return })
+	together("docs/clients", func() error { return installForPages(starting) })
 	for name, c := range clients {
 		together(name, func() error { return c.install(starting) })
 	}

@@ -118,12 +118,17 @@ func parse[T any](t *testing.T, page, file, kind string) T {
 	}
 }
 
-// validate holds the page's manifests against Kubernetes' own schemas, which the validator carries.
-func validate(t *testing.T, ctx context.Context, page string) {
-	t.Helper()
-	bin, err := install("kubectl-validate-0.0.4", func(dir string) error {
+// installValidator builds kubectl-validate, which carries Kubernetes' own schemas.
+func installValidator(ctx context.Context) (dir string, err error) {
+	return install("kubectl-validate-0.0.4", func(dir string) error {
 		return run(ctx, dir, []string{"GOBIN=" + dir}, "go", "install", "sigs.k8s.io/kubectl-validate@v0.0.4")
 	})
+}
+
+// validate holds the page's manifests against the schemas.
+func validate(t *testing.T, ctx context.Context, page string) {
+	t.Helper()
+	bin, err := installValidator(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}

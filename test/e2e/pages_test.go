@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
@@ -17,6 +18,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"llmgateway.dev/gateway/test/pages"
 )
@@ -33,6 +36,8 @@ type program struct {
 	page, file string
 	// install returns what runs the file, and may put into its folder what the page tells the reader to install.
 	install func(ctx context.Context, dir string) (command []string, err error)
+	// further is a script that is run at the end, and prints an object in JSON.
+	further string
 	// inEnvironment is where the secret is, and not in a file: a rotated one takes a restart.
 	inEnvironment bool
 }
@@ -47,7 +52,7 @@ var programs = map[string]program{
 	"python-langchain":    {page: "python.md", file: "ask_langchain.py", install: inPython("langchain-openai", "1.7.3")},
 	"python-httpx":        {page: "python.md", file: "ask_httpx.py", install: inPython("httpx", "0.28.1")},
 	"python-environment":  {page: "python.md", file: "ask_httpx.py", install: inPython("httpx", "0.28.1"), inEnvironment: true},
-	"gateway-token":       {page: "curl.md", file: "ask_with_gateway.sh", install: inBash},
+	"gateway-token":       {page: "curl.md", file: "ask_with_gateway.sh", further: "whoami.sh", install: inBash},
 	"curl":                {page: "curl.md", file: "ask_with_curl.sh", install: inBash},
 	"curl-config":         {page: "curl.md", file: "ask_with_config.sh", install: inBash, inEnvironment: true},
 	"go":                  {page: "go.md", file: "main.go", install: inGo},
@@ -76,15 +81,41 @@ func inNode(name, version string) func(context.Context, string) ([]string, error
 	}
 }
 
+// installForPages installs what takes long, while Keycloak starts.
+func installForPages(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	for _, install := range []func(context.Context) (string, error){installGoModule, installJackson, installValidator} {
+		g.Go(func() error {
+			_, err := install(ctx)
+			return err
+		})
+	}
+	g.Go(func() error {
+		_, err := installPython(ctx, "httpx", "0.28.1")
+		return err
+	})
+	return g.Wait()
+}
+
+// installGoModule makes a module that has the packages of go.md, and builds the large one into Go's cache.
+func installGoModule(ctx context.Context) (dir string, err error) {
+	return install("go-openai-3.98.0-oauth2-0.38.0", func(dir string) error {
+		for _, argv := range [][]string{
+			{"go", "mod", "init", "ask"},
+			{"go", "get", "github.com/openai/openai-go/v3@v3.98.0", "golang.org/x/oauth2@v0.38.0"},
+			{"go", "build", "-mod=mod", "github.com/openai/openai-go/v3"},
+		} {
+			if err := run(ctx, dir, nil, argv...); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
 // inGo builds the program in a module of its own.
 func inGo(ctx context.Context, dir string) ([]string, error) {
-	openai, oauth2 := "github.com/openai/openai-go/v3@v3.98.0", "golang.org/x/oauth2@v0.38.0"
-	module, err := install("go-openai-3.98.0-oauth2-0.38.0", func(dir string) error {
-		if err := run(ctx, dir, nil, "go", "mod", "init", "ask"); err != nil {
-			return err
-		}
-		return run(ctx, dir, nil, "go", "get", openai, oauth2)
-	})
+	module, err := installGoModule(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -109,8 +140,8 @@ const jackson = `<project xmlns="http://maven.apache.org/POM/4.0.0">
 </project>
 `
 
-func inJava(ctx context.Context, dir string) ([]string, error) {
-	installed, err := install("jackson-databind-2.23.0", func(dir string) error {
+func installJackson(ctx context.Context) (dir string, err error) {
+	return install("jackson-databind-2.23.0", func(dir string) error {
 		if err := os.WriteFile(filepath.Join(dir, "pom.xml"), []byte(jackson), 0o644); err != nil {
 			return err
 		}
@@ -122,6 +153,10 @@ func inJava(ctx context.Context, dir string) ([]string, error) {
 		}
 		return os.RemoveAll(repository)
 	})
+}
+
+func inJava(ctx context.Context, dir string) ([]string, error) {
+	installed, err := installJackson(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -131,6 +166,7 @@ func inJava(ctx context.Context, dir string) ([]string, error) {
 // servesPages runs what docs/clients shows, each program for as long as several of its tokens live and beyond the
 // rotation of its secret.
 func (p *parts) servesPages(t *testing.T, ctx context.Context) {
+	checkAllRun(t)
 	ids := p.keycloak.logIn(t, ctx).createClients(t)
 	s := p.prepare(t, p.keycloak.issuer(pagesRealm), "{}")
 	s.files = "clients"
@@ -158,6 +194,7 @@ func (p *parts) servesPages(t *testing.T, ctx context.Context) {
 				}
 				talk.keepOn(t, 3*life*time.Second/2)
 				talk.end(t)
+				r.runFurther(t)
 				s.checkCaller(t, s.addresses["ISSUER"]+"#"+name, 3)
 			})
 		}
@@ -184,6 +221,32 @@ func (p *parts) servesPages(t *testing.T, ctx context.Context) {
 	}
 	if refused > 0 {
 		t.Errorf("%d calls came with tokens that had expired", refused)
+	}
+}
+
+// checkAllRun notices a block with a file's name that nothing runs.
+func checkAllRun(t *testing.T) {
+	t.Helper()
+	run := map[string]bool{ // beside the programs
+		"python.md/gateway_token.py": true, "node.md/token.mjs": true, // what the programs import
+		"kubernetes.md/configmap.yaml": true, "kubernetes.md/deployment.yaml": true, "kubernetes.md/cronjob.yaml": true,
+		"github-actions.md/enrich.yml": true, "github-actions.md/ask_github.py": true, "gitlab-ci.md/.gitlab-ci.yml": true,
+		"google-cloud.md/ask_google.py": true, "google-cloud.md/ask_google.sh": true,
+		"kubernetes-tokens.md/deployment.yaml": true, "kubernetes-tokens.md/ask_projected.py": true, "kubernetes-tokens.md/ask_projected.sh": true,
+	}
+	for _, p := range programs {
+		run[p.page+"/"+p.file], run[p.page+"/"+p.further] = true, true
+	}
+	all, err := pages.ReadAll("../../docs/clients")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, page := range all {
+		for _, b := range page.Blocks {
+			if b.File != "" && !run[page.Name+"/"+b.File] {
+				t.Errorf("nothing runs %s of %s", b.File, page.Name)
+			}
+		}
 	}
 }
 
@@ -256,6 +319,20 @@ func (r *reader) environment() []string {
 func (r *reader) start(t *testing.T) *talk {
 	t.Helper()
 	return startTalk(t, r.ctx, r.dir, r.environment(), append(r.command, r.program.file)...)
+}
+
+func (r *reader) runFurther(t *testing.T) {
+	t.Helper()
+	if r.program.further == "" {
+		return
+	}
+	cmd := command(r.ctx, append(r.command, r.program.further)...)
+	cmd.Dir, cmd.Env = r.dir, r.environment()
+	out, err := cmd.Output()
+	var object map[string]any
+	if err != nil || json.Unmarshal(out, &object) != nil || len(object) < 2 {
+		t.Errorf("%s: %v %s", r.program.further, err, out)
+	}
 }
 
 // talk is a program that answers lines.

@@ -167,7 +167,7 @@ func TestLinksResolve(t *testing.T) {
 
 var (
 	heading     = regexp.MustCompile(`(?m)^#+ (.*)$`)
-	punctuation = regexp.MustCompile("[^\\p{L}\\p{N} _-]")
+	punctuation = regexp.MustCompile(`[^\p{L}\p{N} _-]`)
 )
 
 // anchors are what GitHub makes of headings.
