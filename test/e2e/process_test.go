@@ -5,12 +5,15 @@ package e2e
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"syscall"
 	"testing"
@@ -147,13 +150,20 @@ func last(text []byte) []byte {
 	return bytes.Join(lines[max(0, len(lines)-40):], []byte("\n"))
 }
 
-// freePort is a loopback port on which nothing listens at this moment.
+// freePort is a loopback port on which nothing listens at this moment, and which no other call has got.
+// It is below those that Linux gives to connections and to whoever listens on port 0 (32768 and up by
+// net.ipv4.ip_local_port_range): one of those may be gone before the program has it.
 func freePort() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
+	for range 1000 {
+		port := strconv.Itoa(20000 + rand.IntN(12000))
+		if _, given := givenPorts.LoadOrStore(port, true); given {
+			continue
+		}
+		if l, err := net.Listen("tcp", "127.0.0.1:"+port); err == nil {
+			return port, l.Close()
+		}
 	}
-	defer l.Close()
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	return port, err
+	return "", errors.New("no loopback port is free")
 }
+
+var givenPorts sync.Map
