@@ -73,8 +73,9 @@ func TestEveryFragmentOfAConfigurationLoads(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if warnings, err := function.Check(file); err != nil || len(warnings) > 0 {
-				t.Errorf("%v %q\n%s", err, warnings, policies)
+			// A fragment's policies leave most of that configuration's models to nobody, which may be warned of.
+			if _, err := function.Check(file); err != nil {
+				t.Errorf("%v\n%s", err, policies)
 			}
 		})
 	}
