@@ -51,23 +51,23 @@ resource "google_compute_subnetwork" "limits" {
 # Of another tier or in another network it is another store, which is there before the function leaves the former one, and
 # so has another name.
 resource "google_redis_instance" "limits" {
-  count              = var.limit_store == null ? 0 : 1
-  project            = var.project
-  region             = var.region
-  name               = "${var.name}-limits-${substr(sha1(jsonencode([var.limit_store.tier, try(var.network.network, null)])), 0, 6)}"
-  display_name       = "What ${var.name} counts for its limits"
-  tier               = var.limit_store.tier
-  memory_size_gb     = var.limit_store.memory_gb
-  redis_version      = "REDIS_7_2"
+  count          = var.limit_store == null ? 0 : 1
+  project        = var.project
+  region         = var.region
+  name           = "${var.name}-limits-${substr(sha1(jsonencode([var.limit_store.tier, try(var.network.network, null)])), 0, 6)}"
+  display_name   = "What ${var.name} counts for its limits"
+  tier           = var.limit_store.tier
+  memory_size_gb = var.limit_store.memory_gb
+  redis_version  = "REDIS_7_2"
+  # Every key expires, so that a full memory would forget budgets first. Errors are better: they are seen.
+  redis_configs      = { maxmemory-policy = "noeviction" }
   authorized_network = local.networks[0].network
   # Only private service access reaches into another project's network; whoever has that network has set it up.
   connect_mode            = try(startswith(var.network.network, "projects/${var.project}/"), true) ? "DIRECT_PEERING" : "PRIVATE_SERVICE_ACCESS"
   transit_encryption_mode = "SERVER_AUTHENTICATION"
   # The provider would read the AUTH string and keep it in the state, where nothing secret may be. Who can reach the store
   # is a matter of its network; modules/gateway/README.md says what to do in a shared one.
-  auth_enabled = false
-  # Every key expires, so that a full memory would forget budgets first. Errors are better: they are seen.
-  redis_configs   = { maxmemory-policy = "noeviction" }
+  auth_enabled    = false
   labels          = var.labels
   deletion_policy = local.deletion_policy
 
