@@ -26,7 +26,7 @@ func (p *Policies) Warnings() config.Faults {
 		ast := (*xast.Policy)(policy.AST())
 		if foreign := p.foreign(ast); len(foreign) > 0 {
 			for _, g := range foreign {
-				all = append(all, p.warn(id, g.String(), "no client can be in %s: every issuer has a group_prefix, and it begins with none of them", g))
+				all = append(all, p.warn(id, g.String(), "no client can be in %s: it begins with no issuer's group_prefix, or no group_rules name it", g))
 			}
 			if g, ok := groupOf(ast.Principal); ok && slices.Contains(foreign, g) {
 				continue // so that it can't match

@@ -36,10 +36,10 @@ func TestWarningsAreOfWhatCanNeverBe(t *testing.T) {
 	for _, row := range []struct{ name, policies, want string }{
 		{"nothing odd", everybody, ""},
 		{"a group without any issuer's prefix", everybody + "\n" + `@id("p") permit (principal in Group::"team", action, resource);`,
-			`gateway.cedar:2:31: warning: policy "p": no client can be in Group::"team": every issuer has a group_prefix, and it begins with none of them`},
+			`gateway.cedar:2:31: warning: policy "p": no client can be in Group::"team": it begins with no issuer's group_prefix, or no group_rules name it`},
 		{"such a group in a condition", `@id("everybody") permit (principal, action in Action::"inference", resource is Model)
 when { !(principal in Group::"team") };`,
-			`gateway.cedar:2:23: warning: policy "everybody": no client can be in Group::"team": every issuer has a group_prefix, and it begins with none of them`},
+			`gateway.cedar:2:23: warning: policy "everybody": no client can be in Group::"team": it begins with no issuer's group_prefix, or no group_rules name it`},
 		{"a model that is not in that upstream", everybody + "\n" + `@id("p") permit (principal, action, resource == Model::"embed") when { resource in Upstream::"azure" };`,
 			`gateway.cedar:2:1: warning: policy "p": can never match: its conditions hold for no operation on a configured model or a default upstream`},
 		{"an upstream that serves nothing", everybody + "\n" + `@id("p") forbid (principal, action, resource in Upstream::"spare");`,

@@ -159,6 +159,10 @@ func (w Who) Token(c *config.Config) ([]byte, error) {
 			add("aud", is.Audiences[0])
 		}
 	}
+	if _, dated := set["exp"]; !dated { // it is of now, and not of when somebody copied the others
+		delete(set, "iat")
+		delete(set, "nbf")
+	}
 	add("exp", time.Now().Add(30*time.Second).Unix())
 	return json.Marshal(set)
 }

@@ -10,7 +10,6 @@ import (
 	"io"
 	"maps"
 	"os"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -39,18 +38,11 @@ type question struct {
 	all        bool
 }
 
-// jwt is what every JWT begins with: a JSON object in base64url, and a dot.
-var jwt = regexp.MustCompile(`eyJ[A-Za-z0-9_-]+\.`)
-
 // explain says what the policies decide for a client, and why.
 //
 // A token is no flag and no argument: command lines are in everybody's process list, and in the shell's
 // history.
 func explain(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	if slices.ContainsFunc(args, jwt.MatchString) { // before any message repeats it
-		fmt.Fprintln(stderr, "a token is taken from standard input alone; on a command line it stays in the shell's history, so use another from now on")
-		return errUsage
-	}
 	flags := flag.NewFlagSet("explain", flag.ContinueOnError)
 	file := configFlag(flags)
 	var q question

@@ -10,6 +10,8 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"regexp"
+	"slices"
 
 	"github.com/GoogleCloudPlatform/functions-framework-go/funcframework"
 	"github.com/GoogleCloudPlatform/functions-framework-go/functions"
@@ -76,6 +78,9 @@ func main() {
 var errUsage = errors.New("usage")
 
 // run returns the exit status: 0 done, 1 it went wrong, 2 the command line makes no sense.
+// jwt is how a JWT begins: an object in base64url, a dot, and another. No file that people name looks so.
+var jwt = regexp.MustCompile(`e[wy][A-Za-z0-9_-]{12,}\.[A-Za-z0-9_-]{3,}`)
+
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if len(args) > 0 && (args[0] == "help" || args[0] == "-h" || args[0] == "--help") {
 		fmt.Fprint(stdout, help)
@@ -83,6 +88,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	if len(args) == 0 || commands[args[0]] == nil {
 		fmt.Fprint(stderr, help)
+		return 2
+	}
+	if slices.ContainsFunc(args, jwt.MatchString) { // before any message repeats it
+		fmt.Fprintln(stderr, "a token is taken from standard input alone; on a command line it stays in the shell's history, so use another from now on")
 		return 2
 	}
 	switch err := commands[args[0]](ctx, args[1:], stdout, stderr); {
@@ -109,7 +118,7 @@ func parse(flags *flag.FlagSet, args []string, stderr io.Writer) error {
 		return errUsage
 	}
 	if flags.NArg() > 0 {
-		fmt.Fprintf(stderr, "gateway %s takes no argument %q\n", flags.Name(), flags.Arg(0))
+		fmt.Fprintf(stderr, "gateway %s takes flags alone; remove what stands after them\n", flags.Name()) // it may be a secret
 		return errUsage
 	}
 	return nil

@@ -115,7 +115,7 @@ func (w *walk) run(command string) string {
 	return printed
 }
 
-var data = regexp.MustCompile(`gateway\.example\.com(/\S+) .* -d '(.*)'$`)
+var data = regexp.MustCompile(`gateway\.example\.com(/\S+) .* --json '(.*)'$`)
 
 // curl asks a gateway with the files as they are now: a new revision. It returns an error's text, or
 // the status where there is none.
@@ -141,7 +141,7 @@ func (w *walk) curl(command string) string {
 		w.Fatal(err)
 	}
 	r.Header.Set("Authorization", "Bearer "+w.idp.Token("data-pipeline"))
-	r.Header.Set("Content-Type", "application/json")
+	r.Header.Set("Content-Type", "application/json") // as curl's --json does
 	resp, err := http.DefaultClient.Do(r)
 	if err != nil {
 		w.Fatal(err)
