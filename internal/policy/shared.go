@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -21,9 +22,13 @@ func (p *Policies) shared() config.Faults {
 	var warnings config.Faults
 	for _, upstream := range p.config.DefaultUpstream {
 		who := map[string]bool{}
-		for _, policy := range p.set.All() {
+		for id, policy := range p.set.All() {
 			if ast := (*xast.Policy)(policy.AST()); policy.Effect() == cedar.Permit && reachesStored(ast.Action) && covers(ast.Resource, upstream) {
-				who[clients(ast.Principal)] = true
+				name := clients(ast.Principal)
+				if name == everyClient && len(ast.Conditions) > 0 {
+					name = fmt.Sprintf("whom policy %s lets in", id)
+				}
+				who[name] = true
 			}
 		}
 		if len(who) > 1 || who[everyClient] {

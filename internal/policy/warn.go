@@ -15,7 +15,7 @@ import (
 )
 
 // Warnings tells what is no fault, but may not be meant: policies that can never matter, groups that no
-// issuer gives, models that nobody may use, and stored objects that several share. Each is certain,
+// issuer gives, models that nobody may use, and stored objects that several share. Each but the last is certain,
 // whatever tokens clients bring; what it would take a theorem prover to find is not looked for.
 func (p *Policies) Warnings() config.Faults {
 	var all config.Faults

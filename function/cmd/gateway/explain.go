@@ -290,19 +290,24 @@ func newAnswer(c *config.Config, policies *policy.Policies, who *principal.Princ
 	d := policies.Decide(who, req, q.at)
 	a := answer{client: newClient(who), Operation: op.Name, Model: q.model, Stream: q.ask.Stream, MaxOutputTokens: q.ask.MaxOutputTokens,
 		Time: q.at, Mode: c.Policies.Mode, Decision: "allow", Policies: append([]string{}, d.Policies...), Errors: d.Errors, Places: []place{}}
-	callable := false
 	for _, e := range policies.Explain(who, req, q.at) {
 		p := place{Explanation: e}
 		if !slices.Contains(upstream.Dialects(c.Upstreams[e.Upstream].Kind), req.Dialect) {
 			p.Unused = fmt.Sprintf("it has no API of %s's form", req.Dialect)
 		}
-		callable = callable || p.Allowed && p.Unused == ""
 		a.Places = append(a.Places, p)
 	}
-	refusal := apierror.Kind{}
 	if d.Denied() {
-		a.Decision, refusal = "deny", d.Refusal
-	} else if !callable {
+		a.Decision = "deny"
+	}
+	callable := func(r policy.Route) bool {
+		return slices.Contains(upstream.Dialects(c.Upstreams[r.Upstream].Kind), req.Dialect)
+	}
+	refusal := apierror.Kind{}
+	switch { // what is denied has routes in audit mode
+	case len(d.Routes) == 0:
+		refusal = d.Refusal
+	case !slices.ContainsFunc(d.Routes, callable):
 		refusal = apierror.InvalidRequest
 	}
 	a.Status, a.Code = refusal.Status, refusal.Code

@@ -34,10 +34,10 @@ func (a answer) write(w io.Writer) error {
 
 	b.WriteString(a.Decision)
 	switch {
-	case a.Decision == "deny" && a.Mode == config.Audit:
-		b.WriteString(": recorded and let through, as policies.mode is audit")
 	case a.Code != "":
 		fmt.Fprintf(&b, ": the client gets %d %s", a.Status, a.Code)
+	case a.Decision == "deny":
+		fmt.Fprintf(&b, ": recorded and let through, as policies.mode is %s", a.Mode)
 	}
 	b.WriteString("\n")
 	if len(a.Places) == 0 {
