@@ -99,7 +99,7 @@ func (p *process) kill() {
 
 // ready waits until url answers 200.
 func (p *process) ready(ctx context.Context, url string) error {
-	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
 	defer cancel()
 	for {
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
