@@ -115,8 +115,9 @@ const (
 
 // link is an Internet as it is seen in one network namespace: its servers there.
 type link struct {
-	names       net.PacketConn
-	https, http *http.Server
+	names         net.PacketConn
+	secure, plain net.Listener
+	https, http   *http.Server
 }
 
 // open links this thread's network namespace, which has nothing but loopback, to the Internet.
@@ -138,8 +139,10 @@ func (n *Internet) open(metadata func() *Metadata) (*link, error) {
 		return nil, err
 	}
 	l := &link{
-		names: names,
-		https: &http.Server{Handler: n, TLSConfig: &tls.Config{GetCertificate: n.certificate}},
+		names:  names,
+		secure: secure,
+		plain:  plain,
+		https:  &http.Server{Handler: n, TLSConfig: &tls.Config{GetCertificate: n.certificate}},
 		http: &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if m := metadata(); m != nil {
 				m.ServeHTTP(w, r)
@@ -169,6 +172,9 @@ func (l *link) close() {
 	l.names.Close()
 	l.https.Close()
 	l.http.Close()
+	// A server that has not begun to serve yet closes its listener only when it does.
+	l.secure.Close()
+	l.plain.Close()
 }
 
 // answer is the name server's (RFC 1035). A name server, and not a hosts file, because hosts files
