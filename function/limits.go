@@ -43,6 +43,10 @@ func (x *exchange) settle() {
 	case known:
 		used = limit.Usage{Input: o.Usage.Input, Cached: o.Usage.Cached, Output: o.Usage.Output}
 	case !limit.Generates(x.request):
+	case !estimates: // nobody asked for more than was told
+		if o != nil && o.Usage != nil {
+			used = limit.Usage{Input: o.Usage.Input, Cached: o.Usage.Cached, Output: o.Usage.Output}
+		}
 	case o == nil || o.Status >= http.StatusBadRequest:
 		used = r.Estimate(0, false)
 	default:

@@ -177,6 +177,19 @@ func TestAClientThatLeavesPaysForWhatItGot(t *testing.T) {
 	}
 }
 
+// Where no limit applies, nothing is estimated: the record has what was told.
+func TestWithoutLimitsAnAnswerThatBreaksOffCostsWhatItTold(t *testing.T) {
+	s := open(t, setting{first: upstream(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		flush(w, event("one")+"data: {\"choices\":[{}],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":1}}\n\n")
+		panic(http.ErrAbortHandler)
+	})})
+	a := s.chat("pipeline", streamed)
+	if r := s.record(a); math.Abs(r["cost_usd"].(float64)-(3*10+1*30)/1e6) > 1e-12 || r["usage_partial"] != true {
+		t.Errorf("%v", flat(r))
+	}
+}
+
 func TestATimeoutIsChargedByEstimate(t *testing.T) {
 	s := open(t, setting{config: limited(dollar, "memory") + "server: {upstream_header_timeout: 1s}\n", first: upstream(t, func(w http.ResponseWriter, r *http.Request) {
 		io.Copy(io.Discard, r.Body)
