@@ -74,7 +74,7 @@ func (a *Answer) Copy(ctx context.Context, w http.ResponseWriter) *Outcome {
 	var err error
 	switch {
 	case stream:
-		err = a.copyEvents(out, r)
+		err = a.copyEvents(ctx, out, r)
 	case media == "application/json" && readable && a.StatusCode < 300 && a.call.ReadsUsage:
 		// The reader of usage pulls the answer through; what it leaves is copied plainly.
 		defer func() { o.OutputTokens = operation.TextTokens(o.Bytes) }()
@@ -96,7 +96,7 @@ func (a *Answer) Copy(ctx context.Context, w http.ResponseWriter) *Outcome {
 }
 
 // copyEvents passes a stream on. An event is flushed when it is whole; those that came together, together.
-func (a *Answer) copyEvents(out *writer, r *bufio.Reader) error {
+func (a *Answer) copyEvents(ctx context.Context, out *writer, r *bufio.Reader) error {
 	if err := out.flush(); err != nil { // the head: a client may wait for it alone
 		return clientLeft{err}
 	}
@@ -135,6 +135,8 @@ func (a *Answer) copyEvents(out *writer, r *bufio.Reader) error {
 			return io.ErrUnexpectedEOF // nothing but its last event tells such an end from a death
 		case err == io.EOF:
 			return nil
+		case ctx.Err() != nil && len(event) == 0 && isLast(stream.before):
+			return nil // a client that has read the last event may leave: its answer was whole
 		case err != nil:
 			return err
 		}

@@ -355,6 +355,30 @@ func TestAClientThatLeavesCancelsTheUpstream(t *testing.T) {
 	}
 }
 
+// openai for Python closes the connection once it has read [DONE], before the upstream's body ends.
+func TestAClientThatLeavesAfterTheLastEventHasItsWholeAnswer(t *testing.T) {
+	g := newGateway(t, serve(t, func(w http.ResponseWriter, r *http.Request) {
+		sse(chunk1+end)(w, r)
+		w.(http.Flusher).Flush()
+		<-r.Context().Done()
+	}), relay.Call{})
+	ctx, leave := context.WithCancel(context.Background())
+	defer leave()
+	req, _ := http.NewRequestWithContext(ctx, "GET", g.URL, nil)
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if _, err := io.ReadFull(resp.Body, make([]byte, len(chunk1+end))); err != nil {
+		t.Fatal(err)
+	}
+	leave()
+	if o := <-g.outcomes; o.Err != nil {
+		t.Errorf("%v", o.Err)
+	}
+}
+
 func TestWhatIsNoAnswer(t *testing.T) {
 	refused, _ := net.Listen("tcp", "127.0.0.1:0")
 	refused.Close()

@@ -13,8 +13,9 @@ const maxEvent = 1 << 20
 // events cuts a stream into server-sent events (html.spec.whatwg.org, "event stream"): each with the
 // empty line that ends it, byte for byte.
 type events struct {
-	r   *bufio.Reader
-	buf []byte
+	r *bufio.Reader
+	// buf holds the event that next returned, and before the one before it.
+	buf, before []byte
 	// open says that the last piece ended inside an event.
 	open bool
 }
@@ -23,7 +24,7 @@ type events struct {
 // bytes are valid until the next call. At the stream's end err is io.EOF, with what was left of an
 // unfinished event.
 func (e *events) next() (event []byte, whole bool, err error) {
-	e.buf = e.buf[:0]
+	e.buf, e.before = e.before[:0], e.buf
 	continued := e.open
 	for {
 		line, err := e.r.ReadSlice('\n')

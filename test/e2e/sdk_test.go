@@ -260,14 +260,16 @@ func lines(steps []step, of func(step) string) []string {
 	return all
 }
 
-// checkRecords compares the records with the steps. The framework prints blank lines between them.
+// checkRecords compares the records with the steps, in the order in which the requests came: an SDK that stops
+// reading at a stream's last event sends the next request before the record of this one is written. The framework
+// prints blank lines between them.
 func checkRecords(t *testing.T, steps []step, file string) {
 	f, err := os.Open(file)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	var got []string
+	var records []record
 	scanner := bufio.NewScanner(f)
 	scanner.Buffer(nil, 1<<20)
 	for scanner.Scan() {
@@ -279,10 +281,15 @@ func checkRecords(t *testing.T, steps []step, file string) {
 		if r.RequestID == "" {
 			continue // a line that belongs to no request
 		}
-		got = append(got, r.String())
+		records = append(records, r)
 	}
 	if err := scanner.Err(); err != nil {
 		t.Fatal(err)
+	}
+	slices.SortFunc(records, func(a, b record) int { return a.began().Compare(b.began()) })
+	var got []string
+	for _, r := range records {
+		got = append(got, r.String())
 	}
 	if diff := cmp.Diff(lines(steps, func(s step) string { return s.records }), got); diff != "" {
 		t.Errorf("want (-), got (+):\n%s", diff)
@@ -291,6 +298,8 @@ func checkRecords(t *testing.T, steps []step, file string) {
 
 // record is what is compared of an audit record.
 type record struct {
+	Time        time.Time
+	Seconds     float64 `json:"total_seconds"`
 	HTTPRequest struct{ Status int }
 	RequestID   string `json:"request_id"`
 	Operation   string
@@ -307,6 +316,10 @@ type record struct {
 	Cached  int    `json:"gen_ai.usage.cache_read.input_tokens"`
 	Output  int    `json:"gen_ai.usage.output_tokens"`
 	Thought int    `json:"gen_ai.usage.reasoning.output_tokens"`
+}
+
+func (r record) began() time.Time {
+	return r.Time.Add(-time.Duration(r.Seconds * float64(time.Second)))
 }
 
 func (r record) String() string {
