@@ -27,7 +27,7 @@ import (
 // gateway is the parts, put together.
 type gateway struct {
 	config   *config.Config
-	log      *slog.Logger
+	log      *audit.Log
 	issuers  *issuer.Issuers
 	policies *policy.Policies
 	tokens   *token.Cache
@@ -44,12 +44,12 @@ func New(c *config.Config) (http.Handler, error) { return Build(c, os.Stderr) }
 
 // Build is New with another place for the records.
 func Build(c *config.Config, records io.Writer) (http.Handler, error) {
-	log := audit.NewLogger(records)
-	policies, issuers, faults := read(c, log)
+	log := audit.NewLog(records)
+	policies, issuers, faults := read(c, log.Logger)
 	if len(faults) > 0 {
 		return nil, faults.Sort()
 	}
-	tokens := token.New(c.Credentials, secret.New(c.SecretManager, log), log)
+	tokens := token.New(c.Credentials, secret.New(c.SecretManager, log.Logger), log.Logger)
 	limits, err := newLimits(c, tokens)
 	if err != nil {
 		return nil, config.Faults{{File: c.File, Message: err.Error()}}
@@ -74,7 +74,7 @@ func Load(file string) (http.Handler, error) {
 	if len(faults) == 0 {
 		return New(c)
 	}
-	_, _, further := read(c, audit.NewLogger(os.Stderr))
+	_, _, further := read(c, audit.NewLog(os.Stderr).Logger)
 	return nil, append(faults, further...).Sort()
 }
 
@@ -102,7 +102,7 @@ func read(c *config.Config, log *slog.Logger) (*policy.Policies, *issuer.Issuers
 // nothing of the configuration.
 func Check(file string) (warnings config.Faults, err error) {
 	c, faults := config.Load(file)
-	policies, _, further := read(c, audit.NewLogger(os.Stderr))
+	policies, _, further := read(c, audit.NewLog(os.Stderr).Logger)
 	if faults = append(faults, further...).Sort(); len(faults) > 0 {
 		return nil, faults
 	}

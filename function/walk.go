@@ -89,7 +89,7 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		x.release()
 		x.settle()
-		audit.Write(g.log, x.record, time.Now())
+		g.log.Record(x.record, time.Now())
 	}()
 	if err := x.walk(); err != nil {
 		x.fail(err)

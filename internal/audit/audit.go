@@ -8,36 +8,58 @@
 package audit
 
 import (
-	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
-	"slices"
 	"strings"
+	"sync"
 	"time"
 )
 
-// NewLogger returns a logger whose lines Cloud Logging understands. Not funcframework.LogWriter: it
-// takes a JSON line for the text of a message, and encodes it again.
-func NewLogger(w io.Writer) *slog.Logger {
-	return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
+// Log is where records and the gateway's other lines go, in Cloud Logging's form. Not funcframework.LogWriter: it
+// takes a JSON line for the text of a message, and encodes it again. It is safe for concurrent use.
+type Log struct {
+	*slog.Logger
+	lines *lines
+}
+
+// NewLog returns a Log that writes each line to w at once.
+func NewLog(w io.Writer) *Log {
+	l := &lines{w: w}
+	return &Log{lines: l, Logger: slog.New(slog.NewJSONHandler(l, &slog.HandlerOptions{ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
 		if len(groups) > 0 {
 			return a
 		}
 		switch a.Key {
 		case slog.LevelKey:
-			level := a.Value.Any().(slog.Level)
-			return slog.String("severity", strings.Replace(level.String(), "WARN", "WARNING", 1))
+			a = slog.String("severity", severity(a.Value.Any().(slog.Level)))
 		case slog.MessageKey:
 			a.Key = "message"
 		}
 		return a
-	}}))
+	}}))}
+}
+
+func severity(l slog.Level) string {
+	if l == slog.LevelWarn {
+		return "WARNING"
+	}
+	return l.String()
+}
+
+// lines keeps the lines of slog and those of records apart.
+type lines struct {
+	mu sync.Mutex
+	w  io.Writer
+}
+
+func (l *lines) Write(line []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.w.Write(line)
 }
 
 // Record is what is known of one request. The zero value of a field is left out.
@@ -100,13 +122,13 @@ type Record struct {
 
 // Attempt is one target that was asked, or why it was not.
 type Attempt struct {
-	Upstream    string `json:"upstream"`
-	TargetModel string `json:"target_model,omitempty"`
+	Upstream    string
+	TargetModel string
 	// Status is 0 where no answer came.
-	Status int    `json:"status,omitempty"`
-	Error  string `json:"error,omitempty"`
+	Status int
+	Error  string
 	// Seconds is how long its head, or the failure, took to come.
-	Seconds float64 `json:"seconds"`
+	Seconds float64
 }
 
 // ClientLeft is the error code of a request whose client did not wait for the end of its answer.
@@ -147,163 +169,119 @@ func Hash(token string) string {
 	return hex.EncodeToString(sum[:6])
 }
 
-// Write writes the record as one line.
-func Write(log *slog.Logger, r *Record, end time.Time) {
-	level := slog.LevelInfo
+// Record writes the record as one line. It is most of what a call costs the gateway itself: written
+// field by field, not by slog, it takes a quarter of the time and no memory.
+func (log *Log) Record(r *Record, end time.Time) {
+	l := buffers.Get().(*line)
+	*l = r.appendTo((*l)[:0], end)
+	log.lines.Write(*l)
+	if cap(*l) <= mostKept {
+		buffers.Put(l)
+	}
+}
+
+// mostKept keeps a line with hundreds of groups from being held for ever.
+const mostKept = 16 << 10
+
+var buffers = sync.Pool{New: func() any { l := make(line, 0, 4<<10); return &l }}
+
+// level says who must act.
+func (r *Record) level() slog.Level {
 	switch {
 	case r.ErrorCode == ClientLeft: // nobody's fault here
 	case r.Status >= 500, r.Status < 400 && r.ErrorCode != "": // the latter broke off after its head
-		level = slog.LevelError
+		return slog.LevelError
 	case r.Status >= 400:
-		level = slog.LevelWarn
+		return slog.LevelWarn
 	}
-	total := end.Sub(r.Start)
-	attrs := record{}
-	attrs.text("request_id", r.RequestID)
-	attrs.add(slog.Group("httpRequest",
-		slog.String("requestMethod", r.Request.Method),
-		slog.String("requestUrl", bounded(r.Request.URL.EscapedPath())), // no query: a client may have put its token there
-		slog.Int("status", r.Status),
-		slog.Int64("requestSize", r.BytesIn),
-		slog.Int64("responseSize", r.BytesOut),
-		slog.String("userAgent", bounded(r.Request.UserAgent())),
-		slog.String("remoteIp", remoteIP(r.Request)),
-		slog.String("protocol", r.Request.Proto),
-		slog.String("latency", fmt.Sprintf("%.6fs", total.Seconds()))))
-	trace(&attrs, r.Request)
+	return slog.LevelInfo
+}
 
-	attrs.text("principal", r.Principal)
-	attrs.text("subject", r.Subject)
-	attrs.list("groups", r.Groups)
-	attrs.number("dropped_groups", int64(r.DroppedGroups))
-	attrs.text("token_sha256", r.TokenHash)
-	attrs.text("operation", r.Operation)
-	attrs.text("gen_ai.request.model", bounded(r.Model))
-	attrs.text("upstream", r.Upstream)
-	attrs.text("gen_ai.provider.name", r.Provider)
-	attrs.text("target_model", r.TargetModel)
-	attrs.text("gen_ai.response.model", bounded(r.ResponseModel))
+func (r *Record) appendTo(l line, end time.Time) line {
+	total := end.Sub(r.Start)
+	path := bounded(r.Request.URL.EscapedPath()) // no query: a client may have put its token there
+	l.open("")
+	l.time("time", end)
+	l.text("severity", severity(r.level()))
+	l.message(r, path)
+	l.text("request_id", r.RequestID)
+	l.open("httpRequest")
+	l.value("requestMethod", r.Request.Method)
+	l.value("requestUrl", path)
+	l.int("status", int64(r.Status))
+	l.int("requestSize", r.BytesIn)
+	l.int("responseSize", r.BytesOut)
+	l.value("userAgent", bounded(r.Request.UserAgent()))
+	l.value("remoteIp", remoteIP(r.Request))
+	l.value("protocol", r.Request.Proto)
+	l.latency("latency", total)
+	l.close()
+	l.trace(r.Request)
+
+	l.text("principal", r.Principal)
+	l.text("subject", r.Subject)
+	l.list("groups", r.Groups)
+	l.count("dropped_groups", int64(r.DroppedGroups))
+	l.text("token_sha256", r.TokenHash)
+	l.text("operation", r.Operation)
+	l.text("gen_ai.request.model", bounded(r.Model))
+	l.text("upstream", r.Upstream)
+	l.text("gen_ai.provider.name", r.Provider)
+	l.text("target_model", r.TargetModel)
+	l.text("gen_ai.response.model", bounded(r.ResponseModel))
 	if r.Operation != "" {
-		attrs.add(slog.Bool("stream", r.Stream))
+		l.bool("stream", r.Stream)
 	}
-	attrs.text("decision", r.Decision)
-	if r.LetThrough {
-		attrs.add(slog.Bool("let_through", true))
-	}
-	attrs.text("decision_id", r.DecisionID)
-	attrs.list("policies", r.Policies)
-	attrs.list("policy_errors", r.PolicyErrors)
-	attrs.text("error_code", r.ErrorCode)
-	attrs.text("error_message", r.ErrorMessage)
+	l.text("decision", r.Decision)
+	l.mark("let_through", r.LetThrough)
+	l.text("decision_id", r.DecisionID)
+	l.list("policies", r.Policies)
+	l.list("policy_errors", r.PolicyErrors)
+	l.text("error_code", r.ErrorCode)
+	l.text("error_message", r.ErrorMessage)
 	if r.Cause != nil {
-		attrs.text("cause", r.Cause.Error())
+		l.value("cause", r.Cause.Error())
 	}
 	if u := r.Usage; u != nil {
-		attrs.add(slog.Int64("gen_ai.usage.input_tokens", u.Input), slog.Int64("gen_ai.usage.output_tokens", u.Output))
-		attrs.number("gen_ai.usage.cache_read.input_tokens", u.Cached)
-		attrs.number("gen_ai.usage.reasoning.output_tokens", u.Reasoning)
-		if u.Partial {
-			attrs.add(slog.Bool("usage_partial", true))
-		}
+		l.int("gen_ai.usage.input_tokens", u.Input)
+		l.int("gen_ai.usage.output_tokens", u.Output)
+		l.count("gen_ai.usage.cache_read.input_tokens", u.Cached)
+		l.count("gen_ai.usage.reasoning.output_tokens", u.Reasoning)
+		l.mark("usage_partial", u.Partial)
 	}
-	if r.UsageUnknown {
-		attrs.add(slog.Bool("usage_unknown", true))
-	}
+	l.mark("usage_unknown", r.UsageUnknown)
 	if c := r.Cost; c != nil {
-		attrs.add(slog.Float64("cost_usd", c.USD))
-		if c.Estimated {
-			attrs.add(slog.Bool("cost_estimated", true))
-		}
+		l.float("cost_usd", c.USD)
+		l.mark("cost_estimated", c.Estimated)
 	}
-	if l := r.Limits; l != nil {
-		attrs.text("charged_group", l.Group)
-		attrs.text("limit", l.Refused)
-		attrs.text("limit_kind", l.Kind)
-		if l.Budget != "" {
-			attrs.add(slog.String("budget_limit", l.Budget), slog.Float64("budget_used", l.Used))
+	if limits := r.Limits; limits != nil {
+		l.text("charged_group", limits.Group)
+		l.text("limit", limits.Refused)
+		l.text("limit_kind", limits.Kind)
+		if limits.Budget != "" {
+			l.value("budget_limit", limits.Budget)
+			l.float("budget_used", limits.Used)
 		}
-		if l.StoreError != nil {
-			attrs.text("limit_store_error", bounded(l.StoreError.Error()))
+		if limits.StoreError != nil {
+			l.text("limit_store_error", bounded(limits.StoreError.Error()))
 		}
 	}
 	if !r.FirstByte.IsZero() {
-		attrs.add(slog.Float64("first_byte_seconds", r.FirstByte.Sub(r.Start).Seconds()))
+		l.float("first_byte_seconds", r.FirstByte.Sub(r.Start).Seconds())
 	}
-	attrs.add(slog.Float64("total_seconds", total.Seconds()))
-	if len(r.Attempts) > 0 {
-		attempts := slices.Clone(r.Attempts)
-		for i := range attempts {
-			attempts[i].Error = bounded(attempts[i].Error)
-		}
-		attrs.add(slog.Any("attempts", attempts))
-	}
-	attrs.text("upstream_request_id", bounded(r.UpstreamRequestID))
+	l.float("total_seconds", total.Seconds())
+	l.attempts(r.Attempts)
+	l.text("upstream_request_id", bounded(r.UpstreamRequestID))
 	if r.Principal != "" {
-		attrs.add(slog.Group("cache", slog.Bool("client_token", r.TokenRemembered), slog.Bool("decision", r.DecisionRemembered),
-			slog.String("upstream_token", r.UpstreamToken)))
+		l.open("cache")
+		l.bool("client_token", r.TokenRemembered)
+		l.bool("decision", r.DecisionRemembered)
+		l.value("upstream_token", r.UpstreamToken)
+		l.close()
 	}
-	log.LogAttrs(context.Background(), level, r.sentence(), attrs...)
+	l.close()
+	return append(l, '\n')
 }
-
-// sentence is what an operator reads first in a list of records.
-func (r *Record) sentence() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%d", r.Status)
-	if r.ErrorCode != "" {
-		b.WriteString(" " + r.ErrorCode)
-	}
-	if r.Operation != "" {
-		b.WriteString(" " + r.Operation)
-	} else {
-		b.WriteString(" " + r.Request.Method + " " + bounded(r.Request.URL.EscapedPath()))
-	}
-	if r.Model != "" {
-		b.WriteString(" " + bounded(r.Model))
-	}
-	if r.Principal != "" {
-		b.WriteString(" for " + r.Principal)
-	}
-	return b.String()
-}
-
-type record []slog.Attr
-
-func (a *record) add(attrs ...slog.Attr) { *a = append(*a, attrs...) }
-
-func (a *record) text(key, value string) {
-	if value != "" {
-		a.add(slog.String(key, value))
-	}
-}
-
-func (a *record) number(key string, value int64) {
-	if value != 0 {
-		a.add(slog.Int64(key, value))
-	}
-}
-
-func (a *record) list(key string, values []string) {
-	if len(values) > 0 {
-		a.add(slog.Any(key, values))
-	}
-}
-
-// trace adds the ids under which Cloud Logging groups the lines of a request
-// (cloud.google.com/trace/docs/trace-context#legacy-http-header).
-func trace(attrs *record, r *http.Request) {
-	id, _, _ := strings.Cut(r.Header.Get("X-Cloud-Trace-Context"), "/")
-	if len(id) == 32 && hexadecimal(id) {
-		if project := os.Getenv("GOOGLE_CLOUD_PROJECT"); project != "" {
-			id = "projects/" + project + "/traces/" + id
-		}
-		attrs.text("logging.googleapis.com/trace", id)
-	}
-	if id := r.Header.Get("Function-Execution-Id"); id != "" {
-		attrs.add(slog.Group("logging.googleapis.com/labels", slog.String("execution_id", bounded(id))))
-	}
-}
-
-func hexadecimal(s string) bool { _, err := hex.DecodeString(s); return err == nil }
 
 // remoteIP is the last address of X-Forwarded-For, which Cloud Run's front end appends; those
 // before it are the client's own claim.

@@ -5,13 +5,16 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
+	"io"
 	"log/slog"
 	"net/http/httptest"
 	"os"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/google/go-cmp/cmp"
 
 	"llmgateway.dev/gateway/internal/audit"
@@ -51,7 +54,7 @@ func full() *audit.Record {
 
 func write(r *audit.Record) string {
 	var out bytes.Buffer
-	audit.Write(audit.NewLogger(&out), r, start.Add(1500*time.Millisecond))
+	audit.NewLog(&out).Record(r, start.Add(1500*time.Millisecond))
 	return out.String()
 }
 
@@ -131,7 +134,7 @@ func TestSeveritySaysWhoMustAct(t *testing.T) {
 		}
 	}
 	var out bytes.Buffer
-	log := audit.NewLogger(&out)
+	log := audit.NewLog(&out)
 	log.Debug("no")
 	log.Warn("yes", slog.Group("g", slog.String("level", "kept"), slog.String("msg", "kept")))
 	if got := out.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, `"severity":"WARNING","message":"yes","g":{"level":"kept","msg":"kept"}`) {
@@ -210,5 +213,38 @@ func TestAClientCantFillTheLogNorBreakItsLines(t *testing.T) {
 	r.Model = "a\nb\xff\u2028"
 	if line := write(r); strings.Count(line, "\n") != 1 || !json.Valid([]byte(line)) {
 		t.Errorf("%q", line)
+	}
+}
+
+// Texts of clients and upstreams stand in a record: whatever they are, it stays one line, and tells them as they came.
+func FuzzRecord(f *testing.F) {
+	f.Add("gpt-4", "team", "POST", "agent", 0.25)
+	f.Add("\"},\n{\"", "\x00\u2028\xff", "GET /\r\n", "\\", 1e-9)
+	f.Fuzz(func(t *testing.T, model, group, method, cause string, usd float64) {
+		r := full()
+		r.Model, r.Groups, r.Request.Method, r.Cause, r.Cost.USD = model, []string{group, group}, method, errors.New(cause), usd
+		line := write(r)
+		if strings.Count(line, "\n") != 1 || strings.ContainsRune(line, '\r') {
+			t.Fatalf("no one line: %q", line)
+		}
+		value := jsontext.Value(line)
+		if err := value.Canonicalize(); err != nil { // duplicate names are an error
+			t.Fatalf("%v: %q", err, line)
+		}
+		if got, want := member(t, line, "cause"), strings.ToValidUTF8(cause, "\ufffd"); got != want && utf8.ValidString(cause) {
+			t.Errorf("cause %q, want %q", got, want)
+		}
+		if got := member(t, line, "groups"); utf8.ValidString(group) && !cmp.Equal(got, []any{group, group}) {
+			t.Errorf("groups %q", got)
+		}
+	})
+}
+
+// go test -run '^$' -bench . ./internal/audit
+func BenchmarkRecord(b *testing.B) {
+	log, r := audit.NewLog(io.Discard), full()
+	b.ReportAllocs()
+	for b.Loop() {
+		log.Record(r, start.Add(time.Second))
 	}
 }

@@ -4,12 +4,10 @@ package records
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"math"
 	"net/http"
 	"regexp"
@@ -47,9 +45,7 @@ var models = []struct {
 
 // Write writes the records, a line each, one day after the other.
 func (c Company) Write(w io.Writer) {
-	at := &clock{}
-	at.Handler = audit.NewLogger(w).Handler()
-	log := slog.New(at)
+	log := audit.NewLog(w)
 	dice := dice(1)
 	for day := range c.Days {
 		for call := range c.Calls {
@@ -67,8 +63,7 @@ func (c Company) Write(w io.Writer) {
 			if r.Stream {
 				r.FirstByte = r.Start.Add(200 * time.Millisecond)
 			}
-			at.now = r.Start.Add(time.Duration(seconds * float64(time.Second))).Truncate(time.Microsecond)
-			audit.Write(log, r, at.now)
+			log.Record(r, r.Start.Add(time.Duration(seconds*float64(time.Second))).Truncate(time.Microsecond))
 		}
 	}
 }
@@ -142,17 +137,6 @@ func (c Company) record(dice *dice) *audit.Record {
 	}
 	r.Limits.Budget, r.Limits.Used = group+"-budget", dice.share()
 	return r
-}
-
-// clock gives the records a time of their own.
-type clock struct {
-	slog.Handler
-	now time.Time
-}
-
-func (c *clock) Handle(ctx context.Context, r slog.Record) error {
-	r.Time = c.now
-	return c.Handler.Handle(ctx, r)
 }
 
 // dice fall the same way in every run: splitmix64.
