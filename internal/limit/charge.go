@@ -31,16 +31,21 @@ func (k kind) isRate() bool   { return k == requests || k == tokens }
 // settles reports whether what is reserved of it is settled after the call.
 func (k kind) settles() bool { return k != requests }
 
-// period is the calendar day or month of a time, in its zone; of other kinds there is none.
-func (k kind) period(at time.Time) (from, until time.Time) {
+// period is a budget's calendar day or month in its zone.
+type period struct {
+	from, until time.Time
+	// suffix ends the keys of its counts.
+	suffix string
+}
+
+func newPeriod(k kind, at time.Time) *period {
 	y, m, d := at.Date()
-	switch k {
-	case day:
-		return begin(y, m, d, at.Location()), begin(y, m, d+1, at.Location())
-	case month:
-		return begin(y, m, 1, at.Location()), begin(y, m+1, 1, at.Location())
+	p := period{begin(y, m, d, at.Location()), begin(y, m, d+1, at.Location()), ""}
+	if k == month {
+		p.from, p.until = begin(y, m, 1, at.Location()), begin(y, m+1, 1, at.Location())
 	}
-	return time.Time{}, time.Time{}
+	p.suffix = p.from.Format(":2006-01-02")
+	return &p
 }
 
 // begin is a day's first moment: not midnight where clocks are put forward then (Santiago, Havana).

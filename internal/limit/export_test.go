@@ -19,7 +19,7 @@ func NewAt(c *config.Config, now func() time.Time, credential Credential) (*Limi
 }
 
 // SetPatience gives the store more time, or less.
-func (l *Limits) SetPatience(d time.Duration) { l.within = d }
+func (l *Limits) SetPatience(d time.Duration) { l.store.(*shared).within = d }
 
 // Counts is how many counts the memory holds.
 func (l *Limits) Counts() int { return len(l.store.(*memory).counts) }

@@ -24,6 +24,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"llmgateway.dev/gateway/internal/apierror"
@@ -41,8 +42,6 @@ type Limits struct {
 	models map[string]config.Model
 	store  store
 	now    func() time.Time
-	// within is the longest that a request waits for the store, each time.
-	within time.Duration
 	// behind holds a place for each settlement that nobody waits for.
 	behind chan struct{}
 }
@@ -59,7 +58,7 @@ func New(c *config.Config, credential Credential) (*Limits, error) {
 func newLimits(c *config.Config, within time.Duration, credential Credential) (*Limits, error) {
 	// The wall clock: the monotonic one stands still while the instance is frozen.
 	now := func() time.Time { return time.Now().Round(0) }
-	l := &Limits{rules: newRules(c), models: c.Models, now: now, within: within, behind: make(chan struct{}, mostBehind)}
+	l := &Limits{rules: newRules(c), models: c.Models, now: now, behind: make(chan struct{}, mostBehind)}
 	if len(l.rules) == 0 || c.LimitStore.InMemory() {
 		l.store = newMemory(now)
 		return l, nil
@@ -67,7 +66,7 @@ func newLimits(c *config.Config, within time.Duration, credential Credential) (*
 	// An instance that is gone leaves its reservations behind; no request lasts longer than this.
 	lease := c.Server.RequestTimeout + time.Minute
 	var err error
-	l.store, err = newRedis(c.LimitStore, lease, credential)
+	l.store, err = newRedis(c.LimitStore, within, lease, credential)
 	return l, err
 }
 
@@ -111,6 +110,10 @@ type rule struct {
 type bounds struct {
 	kind kind
 	most int64
+	// prefix begins the keys of its counts; the digest of a subject follows.
+	prefix string
+	// latest is the period that was charged last.
+	latest *atomic.Pointer[period]
 }
 
 func newRules(c *config.Config) []rule {
@@ -131,14 +134,15 @@ func newRules(c *config.Config) []rule {
 		r.zone, _ = time.LoadLocation(l.TimeZone) // config.Load checked it
 		add := func(k kind, most int64) {
 			if most > 0 {
-				r.bounds = append(r.bounds, bounds{k, most})
+				r.bounds = append(r.bounds, bounds{k, most, fmt.Sprintf("{llmgateway}:%s:%s:", r.id, k), new(atomic.Pointer[period])})
 			}
 		}
 		add(requests, l.RequestsPerMinute)
 		add(tokens, l.TokensPerMinute)
 		add(concurrent, l.ConcurrentRequests)
 		if l.HasBudget() { // both are counted, for whoever asks how much was spent
-			r.bounds = append(r.bounds, bounds{day, nanoUSD(l.USDPerDay)}, bounds{month, nanoUSD(l.USDPerMonth)})
+			add(day, nanoUSD(l.USDPerDay))
+			add(month, nanoUSD(l.USDPerMonth))
 		}
 		rules[i] = r
 	}
@@ -238,9 +242,7 @@ func (l *Limits) Reserve(ctx context.Context, who *principal.Principal, req *ope
 		}
 		var taken bool
 		var err error
-		within, cancel := context.WithTimeout(ctx, l.within)
-		taken, r.levels, now, err = l.store.take(within, r.id, r.charges)
-		cancel()
+		taken, r.levels, now, err = l.store.take(ctx, r.id, r.charges)
 		switch {
 		case errors.Is(err, errPeriod):
 			continue
@@ -297,8 +299,9 @@ func (l *Limits) charges(all []matched, now time.Time) []charge {
 	var charges []charge
 	for _, m := range all {
 		for _, subject := range m.subjects {
+			key := digest(subject)
 			for _, b := range m.bounds {
-				c := m.charge(b, subject, now)
+				c := m.charge(b, subject, key, now)
 				for _, call := range m.calls {
 					if m.Per == config.PerModel && !slices.Contains(call.models, subject) {
 						continue
@@ -314,14 +317,19 @@ func (l *Limits) charges(all []matched, now time.Time) []charge {
 	return charges
 }
 
-// charge is an empty one for the subject's count.
-func (r *rule) charge(b bounds, subject string, now time.Time) charge {
+// charge is an empty one for the count of the subject, whose digest is key.
+func (r *rule) charge(b bounds, subject, key string, now time.Time) charge {
 	c := charge{rule: r, kind: b.kind, subject: subject, most: b.most}
-	c.from, c.until = b.kind.period(now.In(r.zone))
-	c.key = fmt.Sprintf("{llmgateway}:%s:%s:%s", r.id, b.kind, digest(subject))
-	if !c.from.IsZero() {
-		c.key += ":" + c.from.Format("2006-01-02")
+	if !b.kind.isBudget() {
+		c.key = b.prefix + key
+		return c
 	}
+	p := b.latest.Load()
+	if p == nil || now.Before(p.from) || !now.Before(p.until) {
+		p = newPeriod(b.kind, now.In(r.zone))
+		b.latest.Store(p)
+	}
+	c.from, c.until, c.key = p.from, p.until, b.prefix+key+p.suffix
 	return c
 }
 

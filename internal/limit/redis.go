@@ -27,6 +27,8 @@ type shared struct {
 	client     *redis.Client
 	credential Credential
 	lease      time.Duration
+	// within is the longest that a request waits for an answer.
+	within time.Duration
 }
 
 //go:embed count.lua
@@ -43,7 +45,7 @@ const (
 	idle = 10 * time.Second
 )
 
-func newRedis(s config.LimitStore, lease time.Duration, credential Credential) (*shared, error) {
+func newRedis(s config.LimitStore, within, lease time.Duration, credential Credential) (*shared, error) {
 	address := s.URL
 	if s.URLEnv != "" {
 		if address = os.Getenv(s.URLEnv); address == "" {
@@ -85,7 +87,7 @@ func newRedis(s config.LimitStore, lease time.Duration, credential Credential) (
 			return nil, fmt.Errorf("limit_store.ca: %w", err)
 		}
 	}
-	store := &shared{lease: lease, credential: credential}
+	store := &shared{within: within, lease: lease, credential: credential}
 	switch {
 	case s.Credential != "":
 		o.CredentialsProviderContext = func(ctx context.Context) (string, string, error) {
@@ -139,8 +141,11 @@ func (s *shared) take(ctx context.Context, id string, charges []charge) (bool, [
 
 func (s *shared) settle(ctx context.Context, id string, charges []charge, used []int64, late bool) ([]level, error) {
 	what := "settle"
-	if late {
-		what = "settle late"
+	if late { // no request waits for it
+		ctx, cancel := context.WithTimeout(ctx, patience)
+		defer cancel()
+		_, levels, _, err := s.ask(ctx, "settle late", id, charges, used)
+		return levels, err
 	}
 	_, levels, _, err := s.run(ctx, what, id, charges, used)
 	return levels, err
@@ -151,7 +156,14 @@ func (s *shared) peek(ctx context.Context, charges []charge) ([]level, time.Time
 	return levels, now, err
 }
 
+// run is ask, as long as a request waits.
 func (s *shared) run(ctx context.Context, what, id string, charges []charge, used []int64) (done bool, levels []level, now time.Time, err error) {
+	ctx, cancel := context.WithTimeout(ctx, s.within)
+	defer cancel()
+	return s.ask(ctx, what, id, charges, used)
+}
+
+func (s *shared) ask(ctx context.Context, what, id string, charges []charge, used []int64) (done bool, levels []level, now time.Time, err error) {
 	keys := make([]string, 0, 2*len(charges))
 	args := make([]any, 0, 3+6*len(charges))
 	args = append(args, what, id, s.lease.Microseconds())

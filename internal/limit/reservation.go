@@ -115,9 +115,7 @@ func (r *Reservation) settleBehind(charges []charge, used []int64) {
 	go func() {
 		defer func() { <-r.limits.behind }()
 		time.Sleep(pause)
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
-		defer cancel()
-		r.limits.store.settle(ctx, r.id, charges, used, true) // there is nobody left to tell
+		r.limits.store.settle(context.Background(), r.id, charges, used, true) // there is nobody left to tell
 	}()
 }
 
@@ -139,9 +137,7 @@ func (r *Reservation) settle(ctx context.Context, used func(*charge) int64) {
 	for i := range charges {
 		amounts[i] = used(&charges[i])
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.limits.within)
-	defer cancel()
-	levels, err := r.limits.store.settle(ctx, r.id, charges, amounts, false)
+	levels, err := r.limits.store.settle(context.WithoutCancel(ctx), r.id, charges, amounts, false)
 	if err != nil {
 		r.StoreError = fmt.Errorf("settle: %w", err)
 		r.settleBehind(charges, amounts)
@@ -286,30 +282,38 @@ func (r *Reservation) Header(h http.Header, d apierror.Dialect) {
 	if len(r.levels) == 0 {
 		return
 	}
-	for name := range h {
-		if lower := strings.ToLower(name); strings.HasPrefix(lower, "x-ratelimit-") || strings.HasPrefix(lower, "anthropic-ratelimit-") {
+	for name := range h { // net/http made the names canonical
+		if strings.HasPrefix(name, "X-Ratelimit-") || strings.HasPrefix(name, "Anthropic-Ratelimit-") {
 			delete(h, name)
 		}
 	}
-	for _, k := range []struct {
-		kind kind
-		word string
-	}{{requests, "requests"}, {tokens, "tokens"}} {
-		c, l := r.least(k.kind)
+	for _, k := range [...]kind{requests, tokens} {
+		c, l := r.least(k)
 		if c == nil {
 			continue
 		}
-		most, left := strconv.FormatInt(c.most, 10), strconv.FormatInt(c.left(l), 10)
+		names := headers[d == apierror.Anthropic][k]
+		reset := c.refilled(l).Round(time.Millisecond).String()
 		if d == apierror.Anthropic {
-			h.Set("Anthropic-Ratelimit-"+k.word+"-Limit", most)
-			h.Set("Anthropic-Ratelimit-"+k.word+"-Remaining", left)
-			h.Set("Anthropic-Ratelimit-"+k.word+"-Reset", r.at.Add(c.refilled(l)).UTC().Truncate(time.Second).Add(time.Second).Format(time.RFC3339))
-			continue
+			reset = r.at.Add(c.refilled(l)).UTC().Truncate(time.Second).Add(time.Second).Format(time.RFC3339)
 		}
-		h.Set("X-Ratelimit-Limit-"+k.word, most)
-		h.Set("X-Ratelimit-Remaining-"+k.word, left)
-		h.Set("X-Ratelimit-Reset-"+k.word, c.refilled(l).Round(time.Millisecond).String())
+		values := []string{strconv.FormatInt(c.most, 10), strconv.FormatInt(c.left(l), 10), reset}
+		for i, name := range names {
+			h[name] = values[i : i+1 : i+1]
+		}
 	}
+}
+
+// headers are the names for the limit, what remains, and the reset, canonical: those of Anthropic's (true) and of others.
+var headers = map[bool]map[kind][3]string{
+	false: {
+		requests: {"X-Ratelimit-Limit-Requests", "X-Ratelimit-Remaining-Requests", "X-Ratelimit-Reset-Requests"},
+		tokens:   {"X-Ratelimit-Limit-Tokens", "X-Ratelimit-Remaining-Tokens", "X-Ratelimit-Reset-Tokens"},
+	},
+	true: {
+		requests: {"Anthropic-Ratelimit-Requests-Limit", "Anthropic-Ratelimit-Requests-Remaining", "Anthropic-Ratelimit-Requests-Reset"},
+		tokens:   {"Anthropic-Ratelimit-Tokens-Limit", "Anthropic-Ratelimit-Tokens-Remaining", "Anthropic-Ratelimit-Tokens-Reset"},
+	},
 }
 
 // least is the charge of the kind of which least is left; all of a kind are by the minute.

@@ -54,9 +54,7 @@ func (l *Limits) Show(ctx context.Context, who *principal.Principal, models []st
 		if len(charges) == 0 {
 			return nil, nil
 		}
-		within, cancel := context.WithTimeout(ctx, l.within)
-		levels, at, err := l.store.peek(within, charges)
-		cancel()
+		levels, at, err := l.store.peek(ctx, charges)
 		if err == errPeriod {
 			now = at
 			continue
@@ -89,7 +87,7 @@ func (l *Limits) shown(who *principal.Principal, models []string, now time.Time)
 				s.Model = subject
 			}
 			for _, b := range r.bounds {
-				s.charges = append(s.charges, r.charge(b, subject, now))
+				s.charges = append(s.charges, r.charge(b, subject, digest(subject), now))
 			}
 			all = append(all, s)
 		}
