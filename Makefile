@@ -1,6 +1,6 @@
 # make, or make test: everything that needs only Go.
 .DEFAULT_GOAL := test
-.PHONY: help demo test e2e test-terraform lint archive
+.PHONY: help demo test e2e test-terraform bench lint archive
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
@@ -16,6 +16,9 @@ e2e: ## the built function with Keycloak, SDKs, a provider mock and Redis; insta
 
 test-terraform: ## terraform/ and cloudbuild.yaml with the genuine provider (built once under .cache/, 5 minutes) and a double of Google
 	go test -tags terraform -count=1 -parallel 8 -timeout 40m ./test/terraform ./test/delivery ./test/rotation
+
+bench: ## what the gateway costs beside its peers, into docs/bench/; installs them under .cache/, a quarter of an hour
+	go run ./test/bench -out docs/bench
 
 lint: ## gofmt, go vet, staticcheck
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$unformatted" ] || { echo "not gofmt-ed: $$unformatted"; exit 1; }

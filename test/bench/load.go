@@ -1,0 +1,123 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"runtime"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// load is what came of sending calls.
+type load struct {
+	Count   int
+	Events  int
+	Elapsed time.Duration
+	// Latencies are of whole answers, Firsts to a stream's first event, Gaps between its events.
+	Latencies, Firsts, Gaps []time.Duration
+}
+
+func (l *load) add(m load) {
+	l.Count += m.Count
+	l.Events += m.Events
+	l.Latencies = append(l.Latencies, m.Latencies...)
+	l.Firsts = append(l.Firsts, m.Firsts...)
+	l.Gaps = append(l.Gaps, m.Gaps...)
+}
+
+// one sends a call and adds what came of it. The latency counts from the moment that the call was due.
+func (l *load) one(c *conn, q call, due time.Time) error {
+	var last time.Time
+	err := c.do(q, func(now time.Time) {
+		if last.IsZero() {
+			l.Firsts = append(l.Firsts, now.Sub(due))
+		} else {
+			l.Gaps = append(l.Gaps, now.Sub(last))
+		}
+		last = now
+		l.Events++
+	})
+	l.Count++
+	l.Latencies = append(l.Latencies, time.Since(due))
+	return err
+}
+
+// closed sends one call after the other on each of n connections until the time is over: as fast as
+// they are answered.
+func closed(ctx context.Context, q call, n int, during time.Duration) (load, error) {
+	begun := time.Now()
+	sum, err := each(q.address, n, func(c *conn, l *load) error {
+		for time.Since(begun) < during && ctx.Err() == nil {
+			if err := l.one(c, q, time.Now()); err != nil {
+				return err
+			}
+		}
+		return ctx.Err()
+	})
+	sum.Elapsed = time.Since(begun)
+	return sum, err
+}
+
+// open sends calls at a rate, whether or not those before are answered. A call's latency counts from the
+// moment at which it was due, so that what had to wait for a slow one counts too (Tene's coordinated omission).
+func open(ctx context.Context, q call, n int, rate float64, during time.Duration) (load, error) {
+	begun := time.Now().Add(10 * time.Millisecond)
+	calls := int(rate * during.Seconds())
+	due := make(chan time.Time, calls)
+	go func() {
+		defer close(due)
+		// The runtime's timers may be a millisecond late, the kernel's are not.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		for i := range calls {
+			at := begun.Add(time.Duration(float64(i) / rate * 1e9))
+			sleepUntil(at)
+			if ctx.Err() != nil {
+				return
+			}
+			due <- at
+		}
+	}()
+	sum, err := each(q.address, n, func(c *conn, l *load) error {
+		for at := range due {
+			if err := l.one(c, q, at); err != nil {
+				return err
+			}
+		}
+		return ctx.Err()
+	})
+	sum.Elapsed = time.Since(begun)
+	return sum, err
+}
+
+func sleepUntil(at time.Time) {
+	if rest := time.Until(at); rest > 0 {
+		spec := unix.NsecToTimespec(rest.Nanoseconds())
+		unix.Nanosleep(&spec, nil)
+	}
+}
+
+// each runs work on n connections at once.
+func each(address string, n int, work func(*conn, *load) error) (load, error) {
+	loads, errs := make([]load, n), make([]error, n)
+	var group sync.WaitGroup
+	for i := range n {
+		group.Go(func() {
+			c, err := dial(address)
+			if err != nil {
+				errs[i] = err
+				return
+			}
+			defer c.Close()
+			errs[i] = work(c, &loads[i])
+		})
+	}
+	group.Wait()
+	var sum load
+	for _, l := range loads {
+		sum.add(l)
+	}
+	return sum, cmp.Or(errs...)
+}

@@ -1,0 +1,134 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// results is all of a run: what docs/bench/results.json holds.
+type results struct {
+	Date       time.Time            `json:"date"`
+	Machine    machine              `json:"machine"`
+	Candidates []described          `json:"candidates"`
+	Medians    map[string]figures   `json:"medians"`
+	Rounds     []map[string]figures `json:"rounds"`
+}
+
+type machine struct {
+	CPU    string  `json:"cpu"`
+	Cores  int     `json:"cores"`
+	Memory float64 `json:"memory_gib"`
+	Kernel string  `json:"kernel"`
+	Go     string  `json:"go"`
+}
+
+type described struct {
+	Letter  string `json:"letter"`
+	Key     string `json:"key"`
+	Name    string `json:"name"`
+	Version string `json:"version"`
+}
+
+func newResults(ctx context.Context, subjects []*subject) (*results, error) {
+	r := &results{Date: time.Now().UTC().Truncate(time.Second)}
+	for _, s := range subjects {
+		c := s.candidate
+		r.Candidates = append(r.Candidates, described{c.letter, c.key, c.name, c.version})
+	}
+	var err error
+	r.Machine, err = thisMachine(ctx)
+	return r, err
+}
+
+func thisMachine(ctx context.Context) (machine, error) {
+	m := machine{Cores: runtime.NumCPU()}
+	var err error
+	if m.Go, err = goVersion(ctx); err != nil {
+		return m, err
+	}
+	cpu, err := os.ReadFile("/proc/cpuinfo")
+	if err != nil {
+		return m, err
+	}
+	m.CPU = model(string(cpu))
+	memory, err := os.ReadFile("/proc/meminfo")
+	if err != nil {
+		return m, err
+	}
+	m.Memory = float64(field(string(memory), "MemTotal")>>20) / 1024
+	var name unix.Utsname
+	err = unix.Uname(&name)
+	m.Kernel = unix.ByteSliceToString(name.Sysname[:]) + " " + unix.ByteSliceToString(name.Release[:])
+	return m, err
+}
+
+// model reads /proc/cpuinfo.
+func model(cpuinfo string) string {
+	for line := range strings.Lines(cpuinfo) {
+		if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "model name" {
+			return strings.TrimSpace(value)
+		}
+	}
+	return runtime.GOARCH
+}
+
+// finish sums up, prints the table, and writes it with the raw figures and the plots to the folder, if there is one.
+func (r *results) finish(dir string) error {
+	r.Medians = medians(r.Rounds)
+	for _, c := range r.Candidates {
+		fmt.Printf("%s  %-40s %s\n", c.Letter, c.Name, r.Medians[c.Key])
+	}
+	if dir == "" {
+		return nil
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	text, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, "results.json"), append(text, '\n'), 0o644)
+}
+
+// medians are over the rounds, of each figure by itself.
+func medians(rounds []map[string]figures) map[string]figures {
+	all := map[string]map[string][]float64{}
+	for _, round := range rounds {
+		for key, f := range round {
+			if all[key] == nil {
+				all[key] = map[string][]float64{}
+			}
+			for name, v := range f {
+				all[key][name] = append(all[key][name], v)
+			}
+		}
+	}
+	sums := map[string]figures{}
+	for key, named := range all {
+		sums[key] = figures{}
+		for name, values := range named {
+			sums[key][name] = median(values)
+		}
+	}
+	return sums
+}
+
+// String lists them by name.
+func (f figures) String() string {
+	var parts []string
+	for _, name := range slices.Sorted(maps.Keys(f)) {
+		parts = append(parts, fmt.Sprintf("%s %.4g", name, f[name]))
+	}
+	return strings.Join(parts, ", ")
+}
