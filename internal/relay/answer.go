@@ -76,13 +76,10 @@ func (a *Answer) Copy(ctx context.Context, w http.ResponseWriter) *Outcome {
 	case stream:
 		err = a.copyEvents(ctx, out, r)
 	case media == "application/json" && readable && a.StatusCode < 300 && a.call.ReadsUsage:
-		// The reader of usage pulls the answer through; what it leaves is copied plainly.
-		defer func() { o.OutputTokens = operation.TextTokens(o.Bytes) }()
-		cut := readSummary(io.TeeReader(r, out), o)
-		if err = out.err; err == nil {
-			_, err = io.Copy(out, r)
-		}
-		if err == nil && cut && a.endsByClosing() {
+		told := scanner{o: o}
+		_, err = io.Copy(io.MultiWriter(out, &told), r)
+		o.OutputTokens = operation.TextTokens(o.Bytes)
+		if err == nil && told.cut() && a.endsByClosing() {
 			err = io.ErrUnexpectedEOF // nothing but its own end tells such an answer from a cut one
 		}
 	default:

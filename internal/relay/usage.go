@@ -3,10 +3,6 @@ package relay
 import (
 	"cmp"
 	"encoding/json"
-	"errors"
-	"io"
-
-	"github.com/go-json-experiment/json/jsontext"
 )
 
 // Usage is what an answer says it cost, in tokens. Input includes Cached, Output includes Reasoning.
@@ -107,80 +103,4 @@ const mostTokens = 1 << 26
 // sane reports whether a call can have cost that. Parts that are more than their whole are only cut.
 func (u Usage) sane() bool {
 	return u.Input >= 0 && u.Input <= mostTokens && u.Output >= 0 && u.Output <= mostTokens && u.Cached >= 0 && u.Reasoning >= 0
-}
-
-// maxSummary bounds what is read of a JSON answer for its usage, because one string of it is held whole.
-const maxSummary = 32 << 20
-
-// readSummary reads the JSON answer that r yields and notes its model and usage. It may stop
-// anywhere: what is no JSON object, or too large, is no error, only nothing to learn. It reports whether the
-// answer is an object that ended before it was complete.
-func readSummary(r io.Reader, o *Outcome) (cut bool) {
-	// Names may repeat and strings be odd: this answer isn't ours to judge, only to learn from.
-	limited := &io.LimitedReader{R: r, N: maxSummary}
-	defer func() { cut = cut && limited.N > 0 }() // what is too large to read may be whole
-	dec := jsontext.NewDecoder(limited, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
-	switch dec.PeekKind() {
-	case '{':
-		return readObject(dec, o)
-	case '[': // a stream of Google's is an array
-		if _, err := dec.ReadToken(); err != nil {
-			return false
-		}
-		for dec.PeekKind() == '{' {
-			if readObject(dec, o) {
-				return true
-			}
-		}
-		_, err := dec.ReadToken()
-		return endsEarly(err)
-	}
-	return false
-}
-
-// readObject reads one object for readSummary.
-func readObject(dec *jsontext.Decoder, o *Outcome) (cut bool) {
-	if _, err := dec.ReadToken(); err != nil {
-		return endsEarly(err)
-	}
-	var s summary
-	for dec.PeekKind() == '"' {
-		name, err := dec.ReadToken()
-		if err != nil {
-			return endsEarly(err)
-		}
-		switch name.String() {
-		case "model":
-			_, err = readInto(dec, &s.Model)
-		case "usage":
-			o.absurd, err = readUsage(dec, &s.Usage, o.absurd)
-			o.Final = true
-		case "modelVersion":
-			_, err = readInto(dec, &s.ModelVersion)
-		case "usageMetadata":
-			o.absurd, err = readUsage(dec, &s.Metadata, o.absurd)
-		default:
-			err = dec.SkipValue()
-		}
-		if err != nil {
-			return endsEarly(err)
-		}
-		s.note(o)
-	}
-	_, err := dec.ReadToken()
-	return endsEarly(err)
-}
-
-func endsEarly(err error) bool { return errors.Is(err, io.ErrUnexpectedEOF) }
-
-// readInto decodes the next value; ok says whether it is of v's type. One that isn't tells nothing.
-func readInto(dec *jsontext.Decoder, v any) (ok bool, err error) {
-	raw, err := dec.ReadValue()
-	return err == nil && json.Unmarshal(raw, v) == nil, err
-}
-
-// readUsage is readInto for a usage; one with a number that is none can't be.
-func readUsage(dec *jsontext.Decoder, v any, absurd bool) (bool, error) {
-	ok, err := readInto(dec, v)
-	return absurd || err == nil && !ok, err
 }
