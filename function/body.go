@@ -66,7 +66,7 @@ func (b *bodies) read(w http.ResponseWriter, r *http.Request) (body []byte, rele
 	if r.ContentLength >= 0 {
 		most = r.ContentLength + 1
 	}
-	// What a client merely declares is not held for it.
+	// What a client merely declares is not held for it: it must have sent an eighth.
 	size := min(firstRead, most)
 	if !hold(size) {
 		return nil, release, overloaded()
@@ -75,7 +75,10 @@ func (b *bodies) read(w http.ResponseWriter, r *http.Request) (body []byte, rele
 	limited := http.MaxBytesReader(w, r.Body, b.maxBody)
 	for {
 		if len(body) == cap(body) {
-			grown := min(int64(cap(body))*2, most)
+			grown := int64(cap(body)) * 4
+			if 2*grown > most { // or a last copy would be of most of it
+				grown = most
+			}
 			if !hold(grown) {
 				return nil, release, overloaded()
 			}

@@ -6,9 +6,9 @@ import (
 	"context"
 	"errors"
 	"io"
-	"mime"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -41,8 +41,12 @@ type Outcome struct {
 	absurd bool
 }
 
-// buffers are shared by all answers.
-var buffers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, 32<<10) }}
+// buffers are shared by all answers. A stream's is as small as net/http's own, from which it is filled: it is held as
+// long as the stream lasts, and an instance may have a thousand.
+var (
+	buffers       = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, 32<<10) }}
+	streamBuffers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, 4<<10) }}
+)
 
 // Copy passes the answer on and closes it. The status is the upstream's own. When the answer breaks
 // off, the client's connection is unusable after.
@@ -53,23 +57,27 @@ func (a *Answer) Copy(ctx context.Context, w http.ResponseWriter) *Outcome {
 	o := &Outcome{Status: a.StatusCode, UpstreamRequestID: a.Header.Get("X-Request-Id")}
 	copyHeader(w.Header(), a.Header)
 
-	media, _, _ := mime.ParseMediaType(a.Header.Get("Content-Type"))
+	media := mediaType(a.Header.Get("Content-Type"))
 	readable := a.Header.Get("Content-Encoding") == ""
 	stream := media == "text/event-stream" && readable
 	if !stream && a.ContentLength >= 0 {
-		w.Header().Set("Content-Length", strconv.FormatInt(a.ContentLength, 10))
+		w.Header()["Content-Length"] = []string{strconv.FormatInt(a.ContentLength, 10)}
 	}
 	// An upstream's HTML must not be a page of the gateway's origin.
-	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.Header()["X-Content-Type-Options"] = nosniff
 	if w.Header()["Content-Type"] == nil {
 		w.Header()["Content-Type"] = nil // or net/http would guess one
 	}
 	w.WriteHeader(a.StatusCode)
 
 	out := &writer{w: w, flush: http.NewResponseController(w).Flush, o: o, eager: a.mayTrickle(media)}
-	r := buffers.Get().(*bufio.Reader)
+	pool := &buffers
+	if stream {
+		pool = &streamBuffers
+	}
+	r := pool.Get().(*bufio.Reader)
 	r.Reset(a.Body)
-	defer func() { r.Reset(nil); buffers.Put(r) }()
+	defer func() { r.Reset(nil); pool.Put(r) }()
 
 	var err error
 	switch {
@@ -90,6 +98,14 @@ func (a *Answer) Copy(ctx context.Context, w http.ResponseWriter) *Outcome {
 		a.abort(w, stream, o.Err)
 	}
 	return o
+}
+
+var nosniff = []string{"nosniff"}
+
+// mediaType is a Content-Type without its parameters, in lower case (RFC 9110 section 8.3.1).
+func mediaType(header string) string {
+	media, _, _ := strings.Cut(header, ";")
+	return strings.ToLower(strings.TrimSpace(media))
 }
 
 // copyEvents passes a stream on. An event is flushed when it is whole; those that came together, together.

@@ -37,11 +37,13 @@ func requestHeader(client http.Header, call *Call) http.Header {
 		h["User-Agent"] = []string{""} // or net/http sends its own
 	}
 	if call.Body != nil {
-		h.Set("Content-Type", call.ContentType)
+		h["Content-Type"] = []string{call.ContentType}
 	}
-	h.Set("Accept-Encoding", "identity")
+	h["Accept-Encoding"] = identity
 	return h
 }
+
+var identity = []string{"identity"}
 
 // betas are the elements of a list header.
 func betas(lines []string) []string {
@@ -69,9 +71,12 @@ var withheld = map[string]bool{
 
 // copyHeader copies the head of the answer. Trailers are not passed on: no provider's API has any.
 func copyHeader(to, from http.Header) {
-	named := map[string]bool{}
+	var named map[string]bool
 	for _, line := range from["Connection"] {
 		for name := range strings.SplitSeq(line, ",") {
+			if named == nil {
+				named = map[string]bool{}
+			}
 			named[textproto.CanonicalMIMEHeaderKey(textproto.TrimString(name))] = true
 		}
 	}
@@ -81,6 +86,6 @@ func copyHeader(to, from http.Header) {
 		}
 	}
 	if id := from.Get("X-Request-Id"); id != "" {
-		to.Set("X-Upstream-Request-Id", id)
+		to["X-Upstream-Request-Id"] = []string{id}
 	}
 }
