@@ -18,8 +18,14 @@ func New() (http.Handler, error) {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.Proxy = nil
 	transport.MaxIdleConns, transport.MaxIdleConnsPerHost = 0, 2000
-	return &httputil.ReverseProxy{
+	relay := &httputil.ReverseProxy{
 		Rewrite:   func(r *httputil.ProxyRequest) { r.SetURL(upstream) },
 		Transport: transport,
-	}, nil
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// Else the server closes the request's body with the answer's first byte, while the transport may
+		// still be looking for its end; a busy proxy then breaks one stream in thousands.
+		http.NewResponseController(w).EnableFullDuplex()
+		relay.ServeHTTP(w, r)
+	}), nil
 }
