@@ -114,7 +114,7 @@ func (w *world) configure(upstream string, s setting) (err error) {
 		for _, part := range []struct {
 			name string
 			url  *string
-		}{{"issuer", &w.issuer.URL}, {"Secret Manager", &w.secrets.URL}, {"token endpoint", &w.tokens.URL}, {"upstream", &upstream}} {
+		}{{"issuer", &w.issuer.URL}, {"Secret Manager", &w.secrets.URL}, {"token endpoint", &w.tokens.URL}, {waitUpstream, &upstream}} {
 			if *part.url, err = s.late(part.name, origin(*part.url)); err != nil {
 				return err
 			}

@@ -17,6 +17,8 @@ type load struct {
 	Elapsed time.Duration
 	// Latencies are of whole answers, Firsts to a stream's first event, Gaps between its events.
 	Latencies, Firsts, Gaps []time.Duration
+	// Dues are the moments from which the latencies count.
+	Dues []time.Time
 }
 
 func (l *load) add(m load) {
@@ -25,6 +27,7 @@ func (l *load) add(m load) {
 	l.Latencies = append(l.Latencies, m.Latencies...)
 	l.Firsts = append(l.Firsts, m.Firsts...)
 	l.Gaps = append(l.Gaps, m.Gaps...)
+	l.Dues = append(l.Dues, m.Dues...)
 }
 
 // one sends a call and adds what came of it. The latency counts from the moment that the call was due.
@@ -41,6 +44,7 @@ func (l *load) one(c *conn, q call, due time.Time) error {
 	})
 	l.Count++
 	l.Latencies = append(l.Latencies, time.Since(due))
+	l.Dues = append(l.Dues, due)
 	return err
 }
 
@@ -60,29 +64,33 @@ func closed(ctx context.Context, q call, n int, during time.Duration) (load, err
 	return sum, err
 }
 
-// open sends calls at a rate, whether or not those before are answered. A call's latency counts from the
+// open sends the calls in turn at a rate, whether or not those before are answered. A call's latency counts from the
 // moment at which it was due, so that what had to wait for a slow one counts too (Tene's coordinated omission).
-func open(ctx context.Context, q call, n int, rate float64, during time.Duration) (load, error) {
+func open(ctx context.Context, calls []call, n int, rate float64, during time.Duration) (load, error) {
+	type planned struct {
+		call
+		at time.Time
+	}
 	begun := time.Now().Add(10 * time.Millisecond)
-	calls := int(rate * during.Seconds())
-	due := make(chan time.Time, calls)
+	count := int(rate * during.Seconds())
+	due := make(chan planned, count)
 	go func() {
 		defer close(due)
 		// The runtime's timers may be a millisecond late, the kernel's are not.
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
-		for i := range calls {
+		for i := range count {
 			at := begun.Add(time.Duration(float64(i) / rate * 1e9))
 			sleepUntil(at)
 			if ctx.Err() != nil {
 				return
 			}
-			due <- at
+			due <- planned{calls[i%len(calls)], at}
 		}
 	}()
-	sum, err := each(q.address, n, func(c *conn, l *load) error {
-		for at := range due {
-			if err := l.one(c, q, at); err != nil {
+	sum, err := each(calls[0].address, n, func(c *conn, l *load) error {
+		for p := range due {
+			if err := l.one(c, p.call, p.at); err != nil {
 				return err
 			}
 		}

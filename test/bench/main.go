@@ -27,6 +27,7 @@ type options struct {
 	only     []string
 	steps    []string
 	out      string
+	quick    bool
 }
 
 func main() {
@@ -54,11 +55,11 @@ func parse(args []string) (options, error) {
 	only := flags.String("only", "", "the candidates, by letter or key, such as a,c; all by default")
 	which := flags.String("steps", "", "the steps of a round, such as requests,streams; all by default")
 	flags.StringVar(&o.out, "out", "", "the folder in which to write the results; none by default")
-	quick := flags.Bool("quick", false, "two short rounds, to see that all works")
+	flags.BoolVar(&o.quick, "quick", false, "two short rounds and no refresh (unless -steps asks for it), to see that all works")
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}
-	if *quick {
+	if o.quick {
 		o.rounds, o.duration = 2, 500*time.Millisecond
 	}
 	o.only, o.steps = list(*only), list(*which)
@@ -68,7 +69,7 @@ func parse(args []string) (options, error) {
 		}
 	}
 	for _, name := range o.steps {
-		if !slices.ContainsFunc(steps, func(s step) bool { return s.name == name }) {
+		if name != coldStep && name != refreshStep && !slices.ContainsFunc(steps, func(s step) bool { return s.name == name }) {
 			return o, fmt.Errorf("-steps: there is no step %q", name)
 		}
 	}
@@ -109,7 +110,11 @@ func bench(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
+	inRounds := slices.ContainsFunc(steps, func(s step) bool { return wanted(o.steps, s.name) })
 	for round := range o.rounds {
+		if !inRounds {
+			break
+		}
 		all, err := measure(ctx, o, rotated(subjects, round))
 		if err != nil {
 			return err
@@ -120,7 +125,35 @@ func bench(ctx context.Context, o options) error {
 			log.Printf("  %s  %s", s.letter, all[s.key])
 		}
 	}
+	if err := once(ctx, o, mock, subjects, r); err != nil {
+		return err
+	}
 	return r.finish(o.out)
+}
+
+// What is measured of the gateway alone, once: the steps after the rounds.
+const (
+	coldStep    = "cold"
+	refreshStep = "refresh"
+)
+
+func once(ctx context.Context, o options, mock *instance, subjects []*subject, r *results) (err error) {
+	if !slices.ContainsFunc(subjects, func(s *subject) bool { return s.key == "gateway" }) {
+		return nil
+	}
+	if wanted(o.steps, coldStep) {
+		log.Print("cold start")
+		if r.Cold, err = measureCold(ctx, mock, 4*o.rounds); err != nil {
+			return err
+		}
+	}
+	if wanted(o.steps, refreshStep) && (!o.quick || o.steps != nil) {
+		log.Printf("refresh, for %s", refreshing)
+		if r.Refresh, err = measureRefresh(ctx, mock); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // startAll installs, starts and checks the candidates.

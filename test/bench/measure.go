@@ -100,12 +100,12 @@ func latency(ctx context.Context, s *subject, f figures) error {
 	body := chat(ordinary, "")
 	var direct, through load
 	for range turns { // in short turns, so that what else the machine does falls on both
-		l, err := open(ctx, newCall(s.mock.endpoint, body), waiting, rate, s.duration/turns)
+		l, err := open(ctx, []call{newCall(s.mock.endpoint, body)}, waiting, rate, s.duration/turns)
 		if err != nil {
 			return err
 		}
 		direct.add(l)
-		if l, err = open(ctx, newCall(s.endpoint, body), waiting, rate, s.duration/turns); err != nil {
+		if l, err = open(ctx, []call{newCall(s.endpoint, body)}, waiting, rate, s.duration/turns); err != nil {
 			return s.wrong(err)
 		}
 		through.add(l)

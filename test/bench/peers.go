@@ -12,6 +12,8 @@ import (
 const (
 	litellmVersion = "1.99.4"
 	portkeyVersion = "1.15.2"
+	// Portkey takes any 1.x of its HTTP server; by those from 1.14 on its streams fail ("TypeError: immutable").
+	honoVersion = "1.13.8"
 )
 
 // litellm is LiteLLM's proxy with one worker, a master key and one model, and its log of requests off, as
@@ -45,7 +47,7 @@ litellm_settings: {num_retries: 0, request_timeout: 60}
 				return nil, err
 			}
 			env := environment("LITELLM_LOG=ERROR", "LITELLM_MODE=PRODUCTION", "LITELLM_LOCAL_MODEL_COST_MAP=True", "LITELLM_TELEMETRY=False")
-			p, err := start("litellm", env, filepath.Join(dir, "bin/litellm"),
+			p, err := start("litellm", env, filepath.Join(dir, "bin/python"), filepath.Join(dir, "bin/litellm"),
 				"--config", config, "--host", "127.0.0.1", "--port", port, "--num_workers", "1")
 			if err != nil {
 				return nil, err
@@ -64,7 +66,15 @@ func portkey() *candidate {
 		letter: "e", key: "portkey", name: "Portkey gateway", version: portkeyVersion,
 		install: func(ctx context.Context, _ *candidate) (err error) {
 			dir, err = install("portkey-"+portkeyVersion, func(dir string) error {
-				return run(ctx, dir, "npm", "install", "--no-audit", "--no-fund", "--prefix", dir, "@portkey-ai/gateway@"+portkeyVersion)
+				for name, text := range map[string]string{
+					"package.json": `{"dependencies":{"@portkey-ai/gateway":"` + portkeyVersion + `"},"overrides":{"@hono/node-server":"` + honoVersion + `"}}`,
+					"loopback.cjs": onLoopback,
+				} {
+					if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+						return err
+					}
+				}
+				return run(ctx, dir, "npm", "install", "--no-audit", "--no-fund", "--prefix", dir)
 			})
 			return err
 		},
@@ -74,7 +84,7 @@ func portkey() *candidate {
 				return nil, err
 			}
 			p, err := start("portkey", environment("NODE_ENV=production", "TRUSTED_CUSTOM_HOSTS=127.0.0.1"), "node",
-				filepath.Join(dir, "node_modules/@portkey-ai/gateway/build/start-server.js"), "--headless", "--port="+port)
+				"--require", filepath.Join(dir, "loopback.cjs"), filepath.Join(dir, "node_modules/@portkey-ai/gateway/build/start-server.js"), "--headless", "--port="+port)
 			if err != nil {
 				return nil, err
 			}
@@ -87,6 +97,14 @@ func portkey() *candidate {
 		},
 	}
 }
+
+// onLoopback keeps Portkey, which has no option for it, off other interfaces.
+const onLoopback = `const { Server } = require("net");
+const listen = Server.prototype.listen;
+Server.prototype.listen = function (port, ...rest) {
+  return listen.call(this, port, "127.0.0.1", ...rest.filter((it) => typeof it === "function"));
+};
+`
 
 // nginx passes everything on and looks at nothing: the floor.
 func nginx() *candidate {

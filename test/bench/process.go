@@ -101,10 +101,17 @@ func (p *printed) Write(text []byte) (int, error) {
 	return len(text), nil
 }
 
+// String is the last of it.
 func (p *printed) String() string {
+	text := p.kept()
+	return string(bytes.TrimSpace(text[max(0, len(text)-8<<10):]))
+}
+
+// kept is all that is kept: all there was, while that was little.
+func (p *printed) kept() []byte {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return string(bytes.TrimSpace(p.end[max(0, len(p.end)-8<<10):]))
+	return bytes.Clone(p.end)
 }
 
 // run runs a program to its end. The error has what it printed last.

@@ -21,6 +21,8 @@ type results struct {
 	Machine    machine              `json:"machine"`
 	Candidates []described          `json:"candidates"`
 	Medians    map[string]figures   `json:"medians"`
+	Cold       *coldStart           `json:"cold_start,omitempty"`
+	Refresh    *refreshed           `json:"refresh,omitempty"`
 	Rounds     []map[string]figures `json:"rounds"`
 }
 
