@@ -90,7 +90,7 @@ func (d *decoder) read(data []byte, start string) *yaml.Node {
 	var doc, next yaml.Node
 	stream := yaml.NewDecoder(bytes.NewReader(data))
 	if err := stream.Decode(&doc); errors.Is(err, io.EOF) {
-		d.faults = Faults{{File: d.file, Message: "is empty; " + start}}
+		d.faults = Faults{{File: d.file, Line: 1, Column: 1, Message: "is empty; " + start}}
 		return nil
 	} else if err != nil {
 		d.faults = Faults{syntaxFault(d.file, err)}

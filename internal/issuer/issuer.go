@@ -90,8 +90,8 @@ func newAt(issuers []config.Issuer, log *slog.Logger, now func() time.Time) (*Is
 		}
 		t.keys = &keySet{log: log, now: now, source: source{issuer: is.URL, jwks: is.JWKS, client: client}}
 		if is.JWKS.File != "" {
-			if err := t.keys.load(); err != nil {
-				faults = append(faults, config.Fault{File: is.JWKS.File, Message: err.Error()})
+			if fault := t.keys.load(); fault != nil {
+				faults = append(faults, *fault)
 			}
 		}
 		s.byURL[is.URL] = t

@@ -1,13 +1,19 @@
 package issuer
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"log/slog"
 	"sync"
 	"time"
+	"unicode/utf8"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 
 	"llmgateway.dev/gateway/internal/apierror"
+	"llmgateway.dev/gateway/internal/config"
 )
 
 const (
@@ -184,11 +190,30 @@ func (k *keySet) unavailable(cause error) *apierror.Error {
 }
 
 // load reads a file of keys at once.
-func (k *keySet) load() error {
+func (k *keySet) load() *config.Fault {
 	set, err := k.source.fetch(context.Background(), k.now())
 	if err == nil && len(set.keys) == 0 {
 		err = errors.New("holds no key that verifies signatures; put the issuer's public keys in it")
 	}
-	k.set = set
-	return err
+	if k.set = set; err == nil {
+		return nil
+	}
+	fault := &config.Fault{File: k.source.jwks.File, Message: err.Error()}
+	if document, err := readFile(fault.File); err == nil {
+		fault.Line, fault.Column = position(document)
+	}
+	return fault
+}
+
+// position is where a document stops to be a JWK set, or its beginning.
+func position(document []byte) (line, column int) {
+	_, err := parseKeys(document)
+	var before []byte
+	if syntax, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
+		before = document[:syntax.ByteOffset]
+	} else if semantic, ok := errors.AsType[*json.SemanticError](err); ok {
+		before = document[:semantic.ByteOffset]
+	}
+	start := bytes.LastIndexByte(before, '\n') + 1
+	return 1 + bytes.Count(before, []byte("\n")), 1 + utf8.RuneCount(before[start:])
 }

@@ -612,18 +612,27 @@ func TestAFileOfKeysIsReadAtStartAndAgain(t *testing.T) {
 	w.wantFetches(t, "0/0")
 }
 
-func TestAFileThatHoldsNoKeysIsAFault(t *testing.T) {
+func TestAFileThatHoldsNoKeysIsAFaultAtItsPlace(t *testing.T) {
 	dir := t.TempDir()
-	for name, content := range map[string]string{"malformed.json": "{", "other.json": "{}", "empty.json": `{"keys":[]}`, "symmetric.json": `{"keys":[{"kty":"oct","k":"Y2FuYXJ5"}]}`} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
-			t.Fatal(err)
+	for _, row := range []struct{ name, content, place string }{
+		{"torn.json", "{", ":1:2: "},
+		{"malformed.json", "{\n  \"keys\": [\n    {},]}", ":3:7: "},
+		{"twice.json", "{\"keys\": [],\n \"keys\": []}", ":2:2: "},
+		{"list.json", "\n[]", ":2:1: "},
+		{"other.json", "{}", ":1:1: "},
+		{"empty.json", `{"keys":[]}`, ":1:1: "},
+		{"symmetric.json", `{"keys":[{"kty":"oct","k":"Y2FuYXJ5"}]}`, ":1:1: "},
+		{"absent.json", "", ": "},
+	} {
+		file := filepath.Join(dir, row.name)
+		if row.content != "" {
+			if err := os.WriteFile(file, []byte(row.content), 0o600); err != nil {
+				t.Fatal(err)
+			}
 		}
-	}
-	for _, name := range []string{"malformed.json", "other.json", "empty.json", "symmetric.json", "absent.json"} {
-		file := filepath.Join(dir, name)
 		c := parseIssuers(t, fmt.Sprintf("{url: 'https://a.example', audiences: [a], jwks: {file: %q}}", file))
-		if _, err := New(c, slog.New(slog.DiscardHandler)); err == nil || !strings.HasPrefix(err.Error(), file+": ") {
-			t.Errorf("%s: %v", name, err)
+		if _, err := New(c, slog.New(slog.DiscardHandler)); err == nil || !strings.HasPrefix(err.Error(), file+row.place) {
+			t.Errorf("%s: %v, want %s", row.name, err, row.place)
 		}
 	}
 }
