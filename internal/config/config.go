@@ -9,6 +9,7 @@ package config
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -83,23 +84,53 @@ type Issuer struct {
 // IssuerOf is the one issuer whose clients can be in the group, or nil: groups come from claims, which may
 // name any that begins with the issuer's prefix, and from its rules, and nowhere else.
 func IssuerOf(group string, all []Issuer) *Issuer {
+	of := namedFor(group, all)
+	if of == nil || group == of.GroupPrefix || len(of.Groups) == 0 && !slices.Contains(of.givenByRules(), group) {
+		return nil
+	}
+	return of
+}
+
+// NoIssuerOf says why IssuerOf finds none, and which groups there are.
+func NoIssuerOf(group string, all []Issuer) string {
+	if of := namedFor(group, all); of != nil && len(of.Groups) == 0 {
+		return fmt.Sprintf("groups of %s are those of its group_rules alone; %s", of.URL, Suggest(group, of.givenByRules()))
+	} else if of != nil {
+		return fmt.Sprintf("it is the group_prefix of %s alone", of.URL)
+	}
+	var prefixes, given []string
+	for _, is := range all {
+		prefixes = append(prefixes, fmt.Sprintf("groups of %s begin with %q", is.URL, is.GroupPrefix))
+		given = append(given, is.givenByRules()...)
+	}
+	text := strings.Join(prefixes, ", ")
+	if _, close := nearest(group, given); close {
+		text += "; " + Suggest(group, given)
+	}
+	return text
+}
+
+// namedFor is the issuer with whose prefix the group begins; the one without has all others.
+func namedFor(group string, all []Issuer) *Issuer {
 	var of *Issuer
 	for i, is := range all {
 		if is.GroupPrefix == "" && of == nil || is.GroupPrefix != "" && strings.HasPrefix(group, is.GroupPrefix) {
 			of = &all[i]
 		}
 	}
-	if of == nil || len(of.Groups) > 0 {
-		return of
-	}
-	for _, r := range of.GroupRules {
+	return of
+}
+
+// givenByRules are the groups that rules give, as policies name them.
+func (is *Issuer) givenByRules() []string {
+	var all []string
+	for _, r := range is.GroupRules {
 		for _, g := range r.Groups {
-			if of.GroupPrefix+g == group {
-				return of
-			}
+			all = append(all, is.GroupPrefix+g)
 		}
 	}
-	return nil
+	slices.Sort(all)
+	return slices.Compact(all)
 }
 
 // JWKS is the zero value (discovery), or one of its fields.

@@ -368,7 +368,7 @@ func (mk *maker) rows() []Row {
 	}
 	for _, group := range mk.named.Groups {
 		r := Row{Group: group, Nobody: true}
-		if is := mk.giver(group); is != nil {
+		if is := config.IssuerOf(group, mk.config.Issuers); is != nil {
 			r.Issuer, r.Nobody = is.URL, false
 		}
 		rows = append(rows, r)
@@ -385,15 +385,6 @@ func (mk *maker) issuer(url string) *config.Issuer {
 		return &mk.config.Issuers[i]
 	}
 	return nil
-}
-
-// giver is the issuer whose tokens can put a client in the group. A prefix alone is no group.
-func (mk *maker) giver(group string) *config.Issuer {
-	of := config.IssuerOf(group, mk.config.Issuers)
-	if of == nil || group == of.GroupPrefix {
-		return nil
-	}
-	return of
 }
 
 // inScope reports whether the entity, whose parents are all its ancestors, is in the scope.

@@ -3,6 +3,7 @@ package policy
 import (
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/cedar-policy/cedar-go"
@@ -19,25 +20,25 @@ import (
 // whatever tokens clients bring; what it would take a theorem prover to find is not looked for.
 func (p *Policies) Warnings() config.Faults {
 	var all config.Faults
-	usable := map[string]bool{}
+	granted := map[types.EntityUID]*grants{}
 	asked := p.asked()
+	for _, a := range asked {
+		granted[a.Resource.(types.EntityUID)] = &grants{who: map[string]bool{}}
+	}
 	for _, id := range p.order {
-		policy := p.set.Get(id)
-		ast := (*xast.Policy)(policy.AST())
-		if foreign := p.foreign(ast); len(foreign) > 0 {
-			for _, g := range foreign {
-				all = append(all, p.warn(id, g.String(), "no client can be in %s: it begins with no issuer's group_prefix, or no group_rules name it", g))
-			}
-			if g, ok := groupOf(ast.Principal); ok && slices.Contains(foreign, g) {
-				continue // so that it can't match
-			}
+		ast := p.ast(id)
+		never := false
+		for _, g := range p.foreign(ast) {
+			all = append(all, p.warn(id, g.String(), "no client can be in %s: %s", g, config.NoIssuerOf(string(g.ID), p.config.Issuers)))
+			of, ok := groupOf(ast.Principal)
+			never = never || ok && of == g
 		}
 		if why := p.contradiction(ast); why != "" {
 			all = append(all, p.warn(id, "", "can never match: %s", why))
-			continue
+			never = true
 		}
 		var inScope, matches, matters bool
-		var overriding cedar.PolicyID
+		var overriding []cedar.PolicyID
 		for _, a := range asked {
 			if _, kept := eval.PartialPolicy(a, ast); !kept {
 				bare := *ast
@@ -47,19 +48,24 @@ func (p *Policies) Warnings() config.Faults {
 				continue
 			}
 			matches = true
-			if policy.Effect() == cedar.Permit {
-				if forbid := p.overrides(a, ast.Principal); forbid != "" {
-					overriding = forbid
-					continue
-				}
-				usable[model(a)] = true
+			if ast.Effect == xast.EffectForbid {
+				matters = true
+				break
 			}
-			matters = true
+			g := granted[a.Resource.(types.EntityUID)]
+			if never {
+				g.never = true
+			} else if forbid := p.overrides(a, ast.Principal); forbid != "" {
+				overriding, g.overriding = append(overriding, forbid), append(g.overriding, forbid)
+			} else {
+				matters = true
+				g.who[clients(id, ast)] = true
+			}
 		}
 		switch {
-		case matters:
+		case matters, never:
 		case matches:
-			all = append(all, p.warn(id, "", "allows nothing: the forbid %q overrides it wherever it matches", overriding))
+			all = append(all, p.warn(id, "", "allows nothing: %s it wherever it matches", p.override(overriding)))
 		case inScope:
 			all = append(all, p.warn(id, "", "can never match: its conditions hold for no operation on a configured model or a default upstream"))
 		default:
@@ -67,16 +73,52 @@ func (p *Policies) Warnings() config.Faults {
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(p.config.Models)) {
-		if !usable[name] {
-			all = append(all, p.config.Fault(config.Path("models", name), "nobody may use it: no permit is for any operation on it"))
+		g := granted[types.NewEntityUID(modelType, types.String(name))]
+		if g == nil || len(g.who) > 0 { // without a target it is the configuration's own fault
+			continue
+		}
+		why := "no permit is for any operation on it"
+		switch {
+		case len(g.overriding) > 0 && g.never:
+			why = p.override(g.overriding) + " every permit for it that can match"
+		case len(g.overriding) > 0:
+			why = p.override(g.overriding) + " every permit for it"
+		case g.never:
+			why = "no permit for it can match"
+		}
+		all = append(all, p.config.Fault(config.Path("models", name), "nobody may use it: %s", why))
+	}
+	return append(all, p.shared(granted)...)
+}
+
+// grants are what permits come to on one model, or on one upstream itself.
+type grants struct {
+	// who are let in.
+	who map[string]bool
+	// overriding are the forbids that keep others out, and never says that there are permits for nobody.
+	overriding []cedar.PolicyID
+	never      bool
+}
+
+// override says in the order of the files which forbids override, for the words that follow.
+func (p *Policies) override(forbids []cedar.PolicyID) string {
+	var names []string
+	for _, id := range p.order {
+		if slices.Contains(forbids, id) {
+			names = append(names, strconv.Quote(string(id)))
 		}
 	}
-	return append(all, p.shared()...)
+	if len(names) == 1 {
+		return "the forbid " + names[0] + " overrides"
+	}
+	return "the forbids " + strings.Join(names, ", ") + " override"
 }
+
+func (p *Policies) ast(id cedar.PolicyID) *xast.Policy { return (*xast.Policy)(p.set.Get(id).AST()) }
 
 // warn is a warning at what stands in the policy's text, or at the policy as a whole.
 func (p *Policies) warn(id cedar.PolicyID, at, format string, args ...any) config.Fault {
-	return faultAt((*xast.Policy)(p.set.Get(id).AST()), p.written[id].Text, at, format, args...)
+	return faultAt(p.ast(id), p.written[id].Text, at, format, args...)
 }
 
 // asked is everything that policies are ever asked, by a client and in a context that are unknown.
@@ -111,18 +153,10 @@ func (p *Policies) asked() []eval.Env {
 	return all
 }
 
-// model is the model that is asked about, or "".
-func model(e eval.Env) string {
-	if uid := e.Resource.(types.EntityUID); uid.Type == modelType {
-		return string(uid.ID)
-	}
-	return ""
-}
-
 // overrides finds a forbid that matches whatever is asked of it, for every client that the scope has.
 func (p *Policies) overrides(asked eval.Env, of xast.IsPrincipalScopeNode) cedar.PolicyID {
 	for _, id := range p.order {
-		forbid := (*xast.Policy)(p.set.Get(id).AST())
+		forbid := p.ast(id)
 		if forbid.Effect == xast.EffectForbid && within(of, forbid.Principal) {
 			if rest, kept := eval.PartialPolicy(asked, forbid); kept && len(rest.Conditions) == 0 {
 				return id

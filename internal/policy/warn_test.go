@@ -36,10 +36,10 @@ func TestWarningsAreOfWhatCanNeverBe(t *testing.T) {
 	for _, row := range []struct{ name, policies, want string }{
 		{"nothing odd", everybody, ""},
 		{"a group without any issuer's prefix", everybody + "\n" + `@id("p") permit (principal in Group::"team", action, resource);`,
-			`gateway.cedar:2:31: warning: policy "p": no client can be in Group::"team": it begins with no issuer's group_prefix, or no group_rules name it`},
+			`gateway.cedar:2:31: warning: policy "p": no client can be in Group::"team": groups of https://id.example.com begin with "kc:", groups of https://ci.example.com begin with "ci:"`},
 		{"such a group in a condition", `@id("everybody") permit (principal, action in Action::"inference", resource is Model)
 when { !(principal in Group::"team") };`,
-			`gateway.cedar:2:23: warning: policy "everybody": no client can be in Group::"team": it begins with no issuer's group_prefix, or no group_rules name it`},
+			`gateway.cedar:2:23: warning: policy "everybody": no client can be in Group::"team": groups of https://id.example.com begin with "kc:", groups of https://ci.example.com begin with "ci:"`},
 		{"a model that is not in that upstream", everybody + "\n" + `@id("p") permit (principal, action, resource == Model::"embed") when { resource in Upstream::"azure" };`,
 			`gateway.cedar:2:1: warning: policy "p": can never match: its conditions hold for no operation on a configured model or a default upstream`},
 		{"an upstream that serves nothing", everybody + "\n" + `@id("p") forbid (principal, action, resource in Upstream::"spare");`,
@@ -63,18 +63,39 @@ when { !(principal in Group::"team") };`,
 		{"a forbid for others", everybody + "\n" + `@id("f") forbid (principal in Group::"kc:b", action, resource is Model);`, ""},
 		{"a forbid for the same", everybody + "\n" + `@id("f") forbid (principal is Client in Group::"kc:all", action, resource);`,
 			`gateway.cedar:1:1: warning: policy "everybody": allows nothing: the forbid "f" overrides it wherever it matches
-gateway.yaml:13:10: warning: models.embed: nobody may use it: no permit is for any operation on it
-gateway.yaml:12:12: warning: models["gpt-4.1"]: nobody may use it: no permit is for any operation on it`},
+gateway.yaml:13:10: warning: models.embed: nobody may use it: the forbid "f" overrides every permit for it
+gateway.yaml:12:12: warning: models["gpt-4.1"]: nobody may use it: the forbid "f" overrides every permit for it`},
 		{"a forbid with a condition", everybody + "\n" + `@id("f") forbid (principal, action, resource) unless { context.stream };`, ""},
 		{"a forbid whose condition always holds", everybody + "\n" + `@id("f") forbid (principal, action, resource) when { resource in Upstream::"openai" || resource in Upstream::"azure" };`,
 			`gateway.cedar:1:1: warning: policy "everybody": allows nothing: the forbid "f" overrides it wherever it matches
-gateway.yaml:13:10: warning: models.embed: nobody may use it: no permit is for any operation on it
-gateway.yaml:12:12: warning: models["gpt-4.1"]: nobody may use it: no permit is for any operation on it`},
+gateway.yaml:13:10: warning: models.embed: nobody may use it: the forbid "f" overrides every permit for it
+gateway.yaml:12:12: warning: models["gpt-4.1"]: nobody may use it: the forbid "f" overrides every permit for it`},
 		{"a model that nobody may use", `@id("p") permit (principal in Group::"kc:a", action, resource == Model::"embed");`,
 			`gateway.yaml:12:12: warning: models["gpt-4.1"]: nobody may use it: no permit is for any operation on it`},
 		{"stored objects that several share", everybody + "\n" + `@id("p") permit (principal in Group::"kc:a", action in Action::"files", resource);
 @id("q") permit (principal in Group::"kc:b", action in Action::"files", resource);`,
 			`gateway.yaml:8:11: warning: upstreams.openai: its stored files, jobs and responses are shared by Group::"kc:a", Group::"kc:b"; give each team an upstream (a provider project) of its own to keep them apart`},
+		{"stored objects from which a forbid keeps all but one", everybody + "\n" + `@id("p") permit (principal in Group::"kc:a", action in Action::"files", resource);
+@id("q") permit (principal in Group::"kc:b", action in Action::"inference", resource);
+@id("f") forbid (principal in Group::"kc:b", action, resource is Upstream);`, ""},
+		{"stored objects that nobody else can reach", everybody + "\n" + `@id("p") permit (principal in Group::"kc:a", action in Action::"files", resource);
+@id("q") permit (principal in Group::"kc:b", action in Action::"files", resource) when { principal.issuer == "https://ci.example.com" };
+@id("r") permit (principal in Group::"b", action in Action::"files", resource);`,
+			`gateway.cedar:3:1: warning: policy "q": can never match: its clients are of https://id.example.com, and no other issuer
+gateway.cedar:4:31: warning: policy "r": no client can be in Group::"b": groups of https://id.example.com begin with "kc:", groups of https://ci.example.com begin with "ci:"`},
+		{"a permit that several forbids override", everybody + "\n" + `@id("p") permit (principal in Group::"kc:a", action == Action::"embeddings.create", resource == Model::"gpt-4.1");
+@id("f") forbid (principal, action == Action::"embeddings.create", resource in Upstream::"openai");
+@id("g") forbid (principal, action == Action::"embeddings.create", resource in Upstream::"azure");`,
+			`gateway.cedar:2:1: warning: policy "p": allows nothing: the forbids "f", "g" override it wherever it matches`},
+		{"a model whose permits are for nobody", `@id("all") permit (principal in Group::"kc:a", action, resource == Model::"embed");
+@id("p") permit (principal in Group::"a", action, resource == Model::"gpt-4.1");`,
+			`gateway.cedar:2:31: warning: policy "p": no client can be in Group::"a": groups of https://id.example.com begin with "kc:", groups of https://ci.example.com begin with "ci:"
+gateway.yaml:12:12: warning: models["gpt-4.1"]: nobody may use it: no permit for it can match`},
+		{"a model whose permits are for nobody or overridden", `@id("all") permit (principal in Group::"kc:a", action in Action::"inference", resource is Model);
+@id("p") permit (principal in Group::"a", action, resource == Model::"embed");
+@id("f") forbid (principal, action, resource) when { resource == Model::"embed" };`,
+			`gateway.cedar:2:31: warning: policy "p": no client can be in Group::"a": groups of https://id.example.com begin with "kc:", groups of https://ci.example.com begin with "ci:"
+gateway.yaml:13:10: warning: models.embed: nobody may use it: the forbid "f" overrides every permit for it that can match`},
 		{"an evaluation that errs", everybody + "\n" + `@id("p") permit (principal, action, resource is Model) when { 9223372036854775807 + 1 > 0 };`, ""},
 	} {
 		t.Run(row.name, func(t *testing.T) {

@@ -81,7 +81,7 @@ func (w Who) Principal(c *config.Config, m Mapper) (*principal.Principal, error)
 		of := config.IssuerOf(g, c.Issuers)
 		switch {
 		case of == nil:
-			return nil, wrong("groups", "no client can be in a group called %q; %s", g, prefixes(c.Issuers))
+			return nil, wrong("groups", "no client can be in a group called %q: %s", g, config.NoIssuerOf(g, c.Issuers))
 		case named != "" && of.URL != named:
 			return nil, wrong("groups", "no client of %s can be in %q, which is a group of %s", named, g, of.URL)
 		}
@@ -112,15 +112,6 @@ func issuer(c *config.Config, url, field string) (*config.Issuer, error) {
 		return nil, wrong("issuer", "is missing, and there are several; name one of %s", strings.Join(known, ", "))
 	}
 	return nil, wrong(field, "no issuer is called %q; %s", url, config.Suggest(url, known))
-}
-
-// prefixes says how groups begin.
-func prefixes(all []config.Issuer) string {
-	var known []string
-	for _, is := range all {
-		known = append(known, fmt.Sprintf("%s's begin with %q", is.URL, is.GroupPrefix))
-	}
-	return strings.Join(known, ", ")
 }
 
 // Token is the claims set of a client that is given by claims, with what every token needs added. The

@@ -3,6 +3,7 @@ package trial_test
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -19,12 +20,14 @@ const (
 	github   = "https://token.actions.githubusercontent.com"
 )
 
-func configure(t *testing.T) *config.Config {
+const two = `
+  - {url: ` + keycloak + `, audiences: [llm-gateway, other]}
+  - {url: ` + github + `, audiences: [llm-gateway], require: {repository_owner: acme}, group_prefix: "gh:"}`
+
+func configure(t *testing.T, issuers string) *config.Config {
 	t.Helper()
 	c, faults := config.Parse("gateway.yaml", []byte(`
-issuers:
-  - {url: `+keycloak+`, audiences: [llm-gateway, other]}
-  - {url: `+github+`, audiences: [llm-gateway], require: {repository_owner: acme}, group_prefix: "gh:"}
+issuers: `+issuers+`
 policies: {files: [gateway.cedar]}
 upstreams: {local: {kind: openai, base_url: "http://127.0.0.1:1/v1"}}
 models:
@@ -83,7 +86,7 @@ func TestASupposedClientIsOfTheIssuerThatItsGroupsOrClaimsTell(t *testing.T) {
 		{"claims that are expired", trial.Who{Issuer: github, Claims: []byte(`{"sub": "s", "exp": 5}`)}, principal.Principal{}, "expired"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			got, err := row.who.Principal(configure(t), echo{})
+			got, err := row.who.Principal(configure(t, two), echo{})
 			if row.err != "" {
 				if err == nil || !strings.HasPrefix(err.Error(), row.err) {
 					t.Errorf("%v, want %s", err, row.err)
@@ -100,11 +103,22 @@ func TestASupposedClientIsOfTheIssuerThatItsGroupsOrClaimsTell(t *testing.T) {
 	}
 }
 
-func TestAGroupThatNoIssuerCanGiveIsToldHowGroupsBegin(t *testing.T) {
-	c := configure(t)
-	c.Issuers = c.Issuers[1:]
-	_, err := trial.Who{Groups: []string{"docs"}}.Principal(c, echo{})
-	if want := `groups: no client can be in a group called "docs"; ` + github + `'s begin with "gh:"`; err == nil || err.Error() != want {
-		t.Errorf("%v, want %s", err, want)
+func TestAGroupThatNoIssuerCanGiveIsToldWhichThereAre(t *testing.T) {
+	for _, row := range []struct{ issuers, group, want string }{
+		{`[{url: ` + github + `, require: {repository_owner: acme}, audiences: [a], group_prefix: "gh:"}]`, "docs", `groups of ` + github + ` begin with "gh:"`},
+		{`[{url: ` + github + `, require: {repository_owner: acme}, audiences: [a], group_prefix: "gh:"}]`, "gh:", `it is the group_prefix of ` + github + ` alone`},
+		{`[{url: ` + github + `, require: {repository_owner: acme}, audiences: [a], groups: [], group_rules: [{when: {ref: main}, groups: [deploy, docs]}]}]`, "doc",
+			`groups of ` + github + ` are those of its group_rules alone; did you mean docs?`},
+		{`[{url: ` + github + `, require: {repository_owner: acme}, audiences: [a], group_prefix: "gh:", groups: [], group_rules: [{when: {ref: main}, groups: [docs]}, {when: {ref: next}, groups: [docs, deploy]}]}]`, "gh:team",
+			`groups of ` + github + ` are those of its group_rules alone; known are gh:deploy, gh:docs`},
+		{`[{url: ` + github + `, require: {repository_owner: acme}, audiences: [a], group_prefix: "gh:", groups: []}]`, "gh:team",
+			`groups of ` + github + ` are those of its group_rules alone; none is declared`},
+		{`[{url: ` + github + `, require: {repository_owner: acme}, audiences: [a], group_prefix: "gh:", groups: [], group_rules: [{when: {ref: main}, groups: [deploy]}]}, {url: ` + keycloak + `, audiences: [a], group_prefix: "kc:"}]`, "gh-deploy",
+			`groups of ` + github + ` begin with "gh:", groups of ` + keycloak + ` begin with "kc:"; did you mean gh:deploy?`},
+	} {
+		_, err := trial.Who{Groups: []string{row.group}}.Principal(configure(t, row.issuers), echo{})
+		if want := fmt.Sprintf("groups: no client can be in a group called %q: %s", row.group, row.want); err == nil || err.Error() != want {
+			t.Errorf("%v, want %s", err, want)
+		}
 	}
 }
