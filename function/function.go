@@ -52,7 +52,7 @@ func Build(c *config.Config, records io.Writer) (http.Handler, error) {
 	tokens := token.New(c.Credentials, secret.New(c.SecretManager, log.Logger), log.Logger)
 	limits, err := newLimits(c, tokens)
 	if err != nil {
-		return nil, config.Faults{{File: c.File, Message: err.Error()}}
+		return nil, err
 	}
 	return &gateway{
 		config:   c,
@@ -94,18 +94,15 @@ func read(c *config.Config, log *slog.Logger) (*policy.Policies, *issuer.Issuers
 	} else if err != nil {
 		faults = append(faults, config.Fault{File: c.File, Message: err.Error()})
 	}
-	_, further := limit.Check(c)
-	return policies, issuers, append(faults, further...)
+	return policies, issuers, append(faults, limit.Check(c)...)
 }
 
-// Check finds the faults that Load would, and, where there are none, what may not be meant. It makes
-// nothing of the configuration.
+// Check finds the faults that Load would, but for what only the environment of the running gateway has,
+// and, where there are none, what may not be meant. It makes nothing of the configuration.
 func Check(file string) (warnings config.Faults, err error) {
-	c, faults := config.Load(file)
-	policies, _, further := read(c, audit.NewLog(os.Stderr).Logger)
-	if faults = append(faults, further...).Sort(); len(faults) > 0 {
-		return nil, faults
+	c, policies, _, err := Read(file)
+	if err != nil {
+		return nil, err
 	}
-	limits, _ := limit.Check(c)
-	return slices.Concat(issuer.Check(c), policies.Warnings(), limits).Sort(), nil
+	return slices.Concat(issuer.Warnings(c), policies.Warnings(), limit.Warnings(c)).Sort(), nil
 }

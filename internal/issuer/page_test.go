@@ -81,7 +81,7 @@ func load(t *testing.T, entries ...string) []config.Issuer {
 	if len(faults) > 0 {
 		t.Fatalf("%v in\n%s", faults, &document)
 	}
-	if warnings := Check(c); len(warnings) > 0 {
+	if warnings := Warnings(c); len(warnings) > 0 {
 		t.Errorf("warnings: %q", warnings)
 	}
 	return c.Issuers

@@ -149,7 +149,7 @@ func TestAClaimOfARuleThatIsKeptElsewhereRefusesTheToken(t *testing.T) {
 }
 
 func TestCheckWarnsOfRulesThatMayNotBeMeant(t *testing.T) {
-	warnings := Check(parseConfig(t, `{url: 'https://a.example', audiences: [a], require: {repository_owner: acme}, group_prefix: 'gh:', group_rules: [
+	warnings := Warnings(parseConfig(t, `{url: 'https://a.example', audiences: [a], require: {repository_owner: acme}, group_prefix: 'gh:', group_rules: [
 		{when: {repository: "*/*", ref: "refs/heads/**"}, groups: [a]},
 		{when: {repository_owner: "ac?e"}, groups: [a]},
 		{when: {repository_owner: "ac*", environment: production}, groups: [ci, 'gh:ci']},

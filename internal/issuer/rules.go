@@ -48,9 +48,9 @@ func (r rule) matches(claims map[string]any) (bool, error) {
 	return all, nil
 }
 
-// Check warns of group_rules that may not be meant: they match nothing, or more than they seem to, or
+// Warnings are of group_rules that may not be meant: they match nothing, or more than they seem to, or
 // say twice what one could.
-func Check(c *config.Config) (warnings config.Faults) {
+func Warnings(c *config.Config) (warnings config.Faults) {
 	for i, is := range c.Issuers {
 		first := map[string]string{}
 		for j, r := range is.GroupRules {

@@ -1,7 +1,10 @@
 package limit
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"slices"
 	"strings"
 
@@ -9,8 +12,10 @@ import (
 	"llmgateway.dev/gateway/internal/operation"
 )
 
-// Check finds limits on operations that aren't there, and warns of limits that match no request.
-func Check(c *config.Config) (warnings, faults config.Faults) {
+// Check finds limits on operations that aren't there, and what is wrong with the store's address and
+// certificates as far as they are known here: the environment and the files may be other ones where the
+// gateway runs. New wants both.
+func Check(c *config.Config) (faults config.Faults) {
 	var known []string
 	for _, op := range operation.All() {
 		if !op.IsList() { // which nothing limits
@@ -22,18 +27,34 @@ func Check(c *config.Config) (warnings, faults config.Faults) {
 	}
 	slices.Sort(known)
 	known = slices.Compact(known)
-	for i, r := range newRules(c) {
-		path := fmt.Sprintf("limits[%d]", i)
-		for j, name := range r.Operations {
+	for i, l := range c.Limits {
+		for j, name := range l.Operations {
 			if name != "" && !slices.Contains(known, name) {
-				faults = append(faults, c.Fault(fmt.Sprintf("%s.operations[%d]", path, j), "no operation or group of operations is called %q; %s", name, config.Suggest(name, known)))
+				faults = append(faults, c.Fault(fmt.Sprintf("limits[%d].operations[%d]", i, j), "no operation or group of operations is called %q; %s", name, config.Suggest(name, known)))
 			}
 		}
-		if why := r.nothing(c.Issuers); why != "" {
-			warnings = append(warnings, c.Fault(path, "limit %s matches no request: %s", r.label, why))
+	}
+	if name := c.LimitStore.URLEnv; name != "" && os.Getenv(name) != "" {
+		if _, err := address(c); err != nil {
+			faults = append(faults, *err)
 		}
 	}
-	return warnings, faults
+	if ca := c.LimitStore.CA; ca != nil && (ca.Env == "" || os.Getenv(ca.Env) != "") {
+		if _, err := roots(ca); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			faults = append(faults, c.Fault("limit_store.ca", "%v", err))
+		}
+	}
+	return faults
+}
+
+// Warnings are of limits that match no request.
+func Warnings(c *config.Config) (warnings config.Faults) {
+	for i, r := range newRules(c) {
+		if why := r.nothing(c.Issuers); why != "" {
+			warnings = append(warnings, c.Fault(fmt.Sprintf("limits[%d]", i), "limit %s matches no request: %s", r.label, why))
+		}
+	}
+	return warnings
 }
 
 // nothing says why the rule matches no request, or "".
@@ -47,11 +68,18 @@ func (r *rule) nothing(issuers []config.Issuer) string {
 	}) {
 		return "its clients are of none of its issuers"
 	}
-	if r.Groups != nil && !slices.ContainsFunc(r.Groups, func(g string) bool {
+	var strangers []string
+	for _, g := range r.Groups {
 		of := config.IssuerOf(g, issuers)
-		return of != nil && slices.ContainsFunc(may, func(is config.Issuer) bool { return is.URL == of.URL })
-	}) {
-		return "its groups are of none of its issuers: theirs begin with their group_prefix, and where no claim is read for groups, they are those of group_rules"
+		switch {
+		case of == nil:
+			strangers = append(strangers, fmt.Sprintf("no client can be in %q: %s", g, config.NoIssuerOf(g, issuers)))
+		case !slices.ContainsFunc(may, func(is config.Issuer) bool { return is.URL == of.URL }):
+			strangers = append(strangers, fmt.Sprintf("%q is a group of %s", g, of.URL))
+		}
+	}
+	if r.Groups != nil && len(strangers) == len(r.Groups) {
+		return strings.Join(strangers, "; ")
 	}
 	named := r.Models != nil || r.Per == config.PerModel
 	if named && r.operations != nil && len(r.operations) > 0 && !slices.ContainsFunc(operation.All(), func(op *operation.Operation) bool {

@@ -50,7 +50,7 @@ type Limits struct {
 type Credential func(ctx context.Context) (string, error)
 
 // New returns the limits of c. It connects to nothing. credential is asked for with each new
-// connection, where the store has one.
+// connection, where the store has one. Its error is config.Faults.
 func New(c *config.Config, credential Credential) (*Limits, error) {
 	return newLimits(c, bound, credential)
 }
@@ -66,7 +66,7 @@ func newLimits(c *config.Config, within time.Duration, credential Credential) (*
 	// An instance that is gone leaves its reservations behind; no request lasts longer than this.
 	lease := c.Server.RequestTimeout + time.Minute
 	var err error
-	l.store, err = newRedis(c.LimitStore, within, lease, credential)
+	l.store, err = newRedis(c, within, lease, credential)
 	return l, err
 }
 

@@ -45,19 +45,37 @@ const (
 	idle = 10 * time.Second
 )
 
-func newRedis(s config.LimitStore, within, lease time.Duration, credential Credential) (*shared, error) {
-	address := s.URL
-	if s.URLEnv != "" {
-		if address = os.Getenv(s.URLEnv); address == "" {
-			return nil, fmt.Errorf("limit_store.url_env: the environment variable %s is not set", s.URLEnv)
-		}
-		if err := config.CheckStoreURL(address); err != nil || address == config.Memory {
-			return nil, fmt.Errorf("limit_store.url_env: the address in %s is no Redis's: %w", s.URLEnv, err)
+// address is the store's, from the configuration or from the environment. What is wrong with it never
+// quotes it: it may hold a password.
+func address(c *config.Config) (*url.URL, *config.Fault) {
+	from, text := "limit_store.url", c.LimitStore.URL
+	wrong := func(format string, args ...any) (*url.URL, *config.Fault) {
+		f := c.Fault(from, format, args...)
+		return nil, &f
+	}
+	if name := c.LimitStore.URLEnv; name != "" {
+		from, text = "limit_store.url_env", os.Getenv(name)
+		if text == "" {
+			return wrong("the environment variable %s is not set", name)
+		} else if text == config.Memory {
+			return wrong("the address in %s is memory, which is no Redis; leave limit_store out", name)
+		} else if err := config.CheckStoreURL(text); err != nil {
+			return wrong("the address in %s %v", name, err)
 		}
 	}
-	u, err := url.Parse(address)
+	u, err := url.Parse(text)
 	if err != nil {
-		return nil, errors.New("limit_store: the address is no URL")
+		return wrong("is no URL")
+	}
+	return u, nil
+}
+
+// newRedis makes the client of the configured store. Its error is config.Faults.
+func newRedis(c *config.Config, within, lease time.Duration, credential Credential) (*shared, error) {
+	s := c.LimitStore
+	u, fault := address(c)
+	if fault != nil {
+		return nil, config.Faults{*fault}
 	}
 	port := u.Port()
 	if port == "" {
@@ -83,8 +101,9 @@ func newRedis(s config.LimitStore, within, lease time.Duration, credential Crede
 	o.DB, _ = strconv.Atoi(strings.TrimPrefix(u.Path, "/"))
 	if u.Scheme == "rediss" {
 		o.TLSConfig = &tls.Config{ServerName: u.Hostname(), MinVersion: tls.VersionTLS12}
+		var err error
 		if o.TLSConfig.RootCAs, err = roots(s.CA); err != nil {
-			return nil, fmt.Errorf("limit_store.ca: %w", err)
+			return nil, config.Faults{c.Fault("limit_store.ca", "%v", err)}
 		}
 	}
 	store := &shared{within: within, lease: lease, credential: credential}

@@ -11,6 +11,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"io"
 	"math/big"
 	"net"
@@ -25,6 +26,7 @@ import (
 	"github.com/alicebob/miniredis/v2/server"
 
 	"llmgateway.dev/gateway/internal/apierror"
+	"llmgateway.dev/gateway/internal/config"
 	"llmgateway.dev/gateway/internal/limit"
 )
 
@@ -381,15 +383,25 @@ func TestAnAddressAndCertificatesMayComeFromTheEnvironment(t *testing.T) {
 	}
 	defer redis.Close()
 	c := configuration(t, `[{name: b, usd_per_day: 1}]`, "{url_env: STORE, ca: {env: STORE_CA}}")
-	for _, row := range []struct{ address, ca, fault string }{
-		{"", "", "limit_store.url_env: the environment variable STORE is not set"},
-		{"memory", "", "the address in STORE is no Redis's"},
-		{"redis://:hunter2@10.0.0.1", "", "has a password"},
-		{"rediss://" + redis.Addr(), "", "limit_store.ca: environment variable STORE_CA holds no certificate in PEM"},
-		{"rediss://" + redis.Addr(), string(authority), ""},
+	for _, row := range []struct {
+		address, ca, fault string
+		// checked says that the fault is found without starting: what isn't set here may be so elsewhere.
+		checked bool
+	}{
+		{"", string(authority), "limit_store.url_env: the environment variable STORE is not set", false},
+		{"memory", "", "limit_store.url_env: the address in STORE is memory, which is no Redis", true},
+		{"redis.example.com", "", "limit_store.url_env: the address in STORE is not memory, redis://HOST:PORT", true},
+		{"redis://:hunter2@10.0.0.1", "", "limit_store.url_env: the address in STORE has a password", true},
+		{"rediss://" + redis.Addr(), "", "limit_store.ca: environment variable STORE_CA holds no certificate in PEM", false},
+		{"rediss://" + redis.Addr(), "none", "limit_store.ca: environment variable STORE_CA holds no certificate in PEM", true},
+		{"rediss://" + redis.Addr(), string(authority), "", false},
 	} {
 		t.Setenv("STORE", row.address)
 		t.Setenv("STORE_CA", row.ca)
+		checked := limit.Check(c).Err()
+		if found := checked != nil && strings.Contains(checked.Error(), row.fault); found != row.checked || checked != nil && !found || strings.Contains(fmt.Sprint(checked), "hunter2") {
+			t.Errorf("%q is checked: %v", row.address, checked)
+		}
 		l, err := limit.NewAt(c, time.Now, nil)
 		if row.fault == "" {
 			if err != nil {
@@ -398,9 +410,27 @@ func TestAnAddressAndCertificatesMayComeFromTheEnvironment(t *testing.T) {
 			reserved(t, l, client("a"), chat(t, "gpt", 1))
 			continue
 		}
-		if err == nil || !strings.Contains(err.Error(), row.fault) || strings.Contains(err.Error(), "hunter2") {
+		faults, _ := errors.AsType[config.Faults](err)
+		if len(faults) != 1 || faults[0].Line == 0 || !strings.Contains(err.Error(), row.fault) || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%q: %v", row.address, err)
 		}
+	}
+}
+
+func TestCertificatesAreCheckedWhereTheyAre(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "redis.pem")
+	c := configuration(t, `[{name: b, usd_per_day: 1}]`, "{url: rediss://redis.example.com, ca: {file: "+file+"}}")
+	if faults := limit.Check(c); len(faults) > 0 { // it may be mounted where the gateway runs
+		t.Errorf("absent: %v", faults)
+	}
+	if _, err := limit.NewAt(c, time.Now, nil); err == nil || !strings.Contains(err.Error(), "limit_store.ca: open "+file) {
+		t.Errorf("absent: %v", err)
+	}
+	if err := os.WriteFile(file, []byte("-----BEGIN CERTIFICATE-----"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if faults := limit.Check(c); len(faults) != 1 || faults[0].Line == 0 || faults[0].Message != "file "+file+" holds no certificate in PEM" {
+		t.Errorf("torn: %v", faults)
 	}
 }
 
