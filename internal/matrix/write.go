@@ -188,7 +188,7 @@ func (r Row) label() string {
 	return "(" + shown(r.Name()) + ")"
 }
 
-const legend = `allow: all operations; 3 of 19: so many of them; forbid: denied whatever else permits; -: denied, as nothing permits it;
+const legend = `allow: all operations; 3 of 19: so many of the operations; forbid: denied whatever else permits; -: denied, as nothing permits it;
 depends: on the request or the token, by the policies with ?. A line without a model is of calls that name none (files, jobs).
 A row is of clients in that group and no other; one in several has what any permits and none forbids.
 `

@@ -16,12 +16,17 @@ import (
 	"llmgateway.dev/gateway/internal/principal"
 )
 
-// Explanation is why the policies decide as they do on one place where a request could be served.
-type Explanation struct {
+// Verdict is whether a request may be served at one place.
+type Verdict struct {
 	Upstream string `json:"upstream"`
 	// Model is the name that the request's model has there, or "".
 	Model   string `json:"model,omitempty"`
 	Allowed bool   `json:"allowed"`
+}
+
+// Explanation is why the policies decide as they do on one place where a request could be served.
+type Explanation struct {
+	Verdict
 	// Determined are the policies that determined it: the forbids that match or, where none does, the
 	// permits. Where there are none, and no error, nothing permits.
 	Determined []Written `json:"determined"`
@@ -67,32 +72,57 @@ type Reading struct {
 	Value      string `json:"value"`
 }
 
-// Explain tells for each place where a request could be served why the policies decide on it as they
-// do. The places are the targets of the request's own model, or the default upstreams; there are none
-// for a model that isn't configured. The models that it names beside its own, and the lines of a batch
-// file, are requests of their own to ask about. Decide says what becomes of the whole.
+// Verdicts are the policies' own on each place where a request could be served. The places are the targets
+// of the request's own model, or the default upstreams; there are none for a model that isn't configured. The
+// models that it names beside its own, and the lines of a batch file, are requests of their own to ask
+// about. Decide says what becomes of the whole.
+func (p *Policies) Verdicts(who *principal.Principal, req *operation.Request, at time.Time) []Verdict {
+	q := p.inquire(who, req.Operation, req.Ask, at)
+	var all []Verdict
+	for _, place := range q.places(req) {
+		all = append(all, Verdict{place.upstream, place.name, q.allows(place.resource)})
+	}
+	return all
+}
+
+// Explain says for each of the Verdicts why it is so.
 func (p *Policies) Explain(who *principal.Principal, req *operation.Request, at time.Time) []Explanation {
 	q := p.inquire(who, req.Operation, req.Ask, at)
+	var all []Explanation
+	for _, place := range q.places(req) {
+		all = append(all, q.explain(place))
+	}
+	return all
+}
+
+// place is a resource, and the name that its model has there.
+type place struct {
+	resource
+	name string
+}
+
+// places are those where the request could be served.
+func (q *inquiry) places(req *operation.Request) []place {
+	var all []place
 	if !q.decidable() {
 		return nil
 	}
-	var all []Explanation
 	if !req.NeedsModel() {
-		for _, upstream := range p.config.DefaultUpstream {
-			all = append(all, q.explain(resource{upstream: upstream}, ""))
+		for _, upstream := range q.config.DefaultUpstream {
+			all = append(all, place{resource{upstream: upstream}, ""})
 		}
 	} else if len(req.Models) > 0 {
 		name := req.Models[0].Name
-		for _, target := range p.config.Models[name].Targets {
-			all = append(all, q.explain(resource{name, target.Upstream}, target.Model))
+		for _, target := range q.config.Models[name].Targets {
+			all = append(all, place{resource{name, target.Upstream}, target.Model})
 		}
 	}
 	return all
 }
 
-func (q *inquiry) explain(r resource, name string) Explanation {
-	e := Explanation{Upstream: r.upstream, Model: name, Determined: []Written{}, Overridden: []Written{}, Erred: []Erred{}, Near: []Near{}}
-	env := q.env(r)
+func (q *inquiry) explain(at place) Explanation {
+	e := Explanation{Verdict: Verdict{Upstream: at.upstream, Model: at.name}, Determined: []Written{}, Overridden: []Written{}, Erred: []Erred{}, Near: []Near{}}
+	env := q.env(at.resource)
 	decision, reasons := cedar.Authorize(q.set, env.Entities, cedar.Request{
 		Principal: env.Principal.(types.EntityUID), Action: env.Action.(types.EntityUID), Resource: env.Resource.(types.EntityUID), Context: env.Context.(types.Record),
 	})

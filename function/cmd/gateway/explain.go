@@ -292,17 +292,15 @@ func newAnswer(c *config.Config, policies *policy.Policies, who *principal.Princ
 		Time: q.at, Mode: c.Policies.Mode, Decision: "allow", Policies: append([]string{}, d.Policies...), Errors: d.Errors, Places: []place{}}
 	for _, e := range policies.Explain(who, req, q.at) {
 		p := place{Explanation: e}
-		if !slices.Contains(upstream.Dialects(c.Upstreams[e.Upstream].Kind), req.Dialect) {
-			p.Unused = fmt.Sprintf("it has no API of %s's form", req.Dialect)
+		if !speaks(c, e.Upstream, req.Dialect) {
+			p.Unused = "it " + lacks(req.Dialect.String())
 		}
 		a.Places = append(a.Places, p)
 	}
 	if d.Denied() {
 		a.Decision = "deny"
 	}
-	callable := func(r policy.Route) bool {
-		return slices.Contains(upstream.Dialects(c.Upstreams[r.Upstream].Kind), req.Dialect)
-	}
+	callable := func(r policy.Route) bool { return speaks(c, r.Upstream, req.Dialect) }
 	refusal := apierror.Kind{}
 	switch { // what is denied has routes in audit mode
 	case len(d.Routes) == 0:
@@ -312,4 +310,14 @@ func newAnswer(c *config.Config, policies *policy.Policies, who *principal.Princ
 	}
 	a.Status, a.Code = refusal.Status, refusal.Code
 	return a
+}
+
+// speaks reports whether the upstream has an API of that form; the gateway translates none.
+func speaks(c *config.Config, name string, form apierror.Dialect) bool {
+	return slices.Contains(upstream.Dialects(c.Upstreams[name].Kind), form)
+}
+
+// lacks says which forms of API there are not.
+func lacks(forms ...string) string {
+	return fmt.Sprintf("has no API of %s's form", strings.Join(forms, "'s or "))
 }

@@ -172,16 +172,19 @@ func indent(b *strings.Builder, text string) {
 // table is what a client may do, by operation and by where.
 type table struct {
 	client
-	Time time.Time `json:"time"`
+	Time time.Time   `json:"time"`
+	Mode config.Mode `json:"mode"`
 	// Models are the operations on models, and Upstreams those that name none.
 	Models    []row `json:"models"`
 	Upstreams []row `json:"upstreams"`
+	// Unused are for each upstream the forms of API in which calls are allowed and that it lacks.
+	Unused map[string][]string `json:"unused"`
 
 	models, upstreams []string
 }
 
-// row is one operation: allow or deny for each model or upstream or, where targets differ, how many of
-// them are allowed.
+// row is one operation: allow or deny for each model or upstream or, where a model's targets differ, how
+// many of them are allowed.
 type row struct {
 	Operation operation.Name    `json:"operation"`
 	Group     operation.Group   `json:"group"`
@@ -189,27 +192,32 @@ type row struct {
 }
 
 func newTable(c *config.Config, policies *policy.Policies, who *principal.Principal, q question) table {
-	t := table{client: newClient(who), Time: q.at, models: slices.Sorted(maps.Keys(c.Models)), upstreams: c.DefaultUpstream}
+	t := table{client: newClient(who), Time: q.at, Mode: c.Policies.Mode, Unused: map[string][]string{}, models: slices.Sorted(maps.Keys(c.Models)), upstreams: c.DefaultUpstream}
 	for _, name := range operations() {
 		op := operation.Named(operation.Name(name))
 		r := row{Operation: op.Name, Group: op.Group, On: map[string]string{}}
+		verdicts := func(model string) []policy.Verdict {
+			all := policies.Verdicts(who, operation.Suppose(op, model, q.ask), q.at)
+			for _, v := range all {
+				if unused, form := t.Unused[v.Upstream], op.Dialect.String(); v.Allowed && !speaks(c, v.Upstream, op.Dialect) && !slices.Contains(unused, form) {
+					t.Unused[v.Upstream] = append(unused, form)
+				}
+			}
+			return all
+		}
 		if !op.NeedsModel() {
-			for _, e := range policies.Explain(who, operation.Suppose(op, "", q.ask), q.at) {
-				r.On[e.Upstream] = verdict(e.Allowed)
+			for _, v := range verdicts("") {
+				r.On[v.Upstream] = verdict(v.Allowed)
 			}
 			t.Upstreams = append(t.Upstreams, r)
 			continue
 		}
 		for _, model := range t.models {
-			allowed, targets := 0, policies.Explain(who, operation.Suppose(op, model, q.ask), q.at)
-			for _, e := range targets {
-				if e.Allowed {
-					allowed++
-				}
-			}
-			r.On[model] = verdict(allowed > 0)
-			if 0 < allowed && allowed < len(targets) {
-				r.On[model] = fmt.Sprintf("%d of %d", allowed, len(targets))
+			targets := verdicts(model)
+			denied := slices.DeleteFunc(slices.Clone(targets), func(v policy.Verdict) bool { return v.Allowed })
+			r.On[model] = verdict(len(denied) < len(targets))
+			if 0 < len(denied) && len(denied) < len(targets) {
+				r.On[model] = fmt.Sprintf("%d of %d targets", len(targets)-len(denied), len(targets))
 			}
 		}
 		t.Models = append(t.Models, r)
@@ -244,6 +252,15 @@ func (t table) write(w io.Writer) error {
 			fmt.Fprintln(tab, strings.Join(line, "\t"))
 		}
 		tab.Flush()
+	}
+	notes := "\n"
+	if t.Mode == config.Audit {
+		b.WriteString("\npolicies.mode is audit: what is denied here is recorded, and let through.\n")
+		notes = ""
+	}
+	for _, upstream := range slices.Sorted(maps.Keys(t.Unused)) {
+		fmt.Fprintf(&b, "%s%s %s: such calls are never made there, though they are allowed.\n", notes, upstream, lacks(t.Unused[upstream]...))
+		notes = ""
 	}
 	_, err := w.Write(b.Bytes())
 	return err
