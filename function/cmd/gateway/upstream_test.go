@@ -82,7 +82,7 @@ func TestTheStoryIsToldWithARealUpstream(t *testing.T) {
 					t.Errorf("not told: %s", want)
 				}
 			}
-			for _, never := range []string{"USD", "upstream token", "token endpoint  ", "Secret Manager  "} {
+			for _, never := range []string{" USD", "upstream token", "token endpoint  ", "Secret Manager  "} {
 				if strings.Contains(out, never) {
 					t.Errorf("told though it isn't so: %s", never)
 				}
