@@ -10,9 +10,9 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
-	"unicode"
+
+	"llmgateway.dev/gateway/internal/config"
 )
 
 // Matrix is a configuration's outcomes, a cell for each row and column.
@@ -212,7 +212,7 @@ func unseen(from, to *Matrix) string {
 	missing := func(m, in *Matrix) (ids []string) {
 		for _, p := range m.Policies {
 			if !slices.ContainsFunc(in.Policies, func(o *Policy) bool { return o.Meaning == p.Meaning }) {
-				ids = append(ids, shown(p.ID))
+				ids = append(ids, config.Printable(p.ID))
 			}
 		}
 		return ids
@@ -264,25 +264,3 @@ func (p *Part) conditions() []string {
 	slices.Sort(all)
 	return slices.Compact(all)
 }
-
-// printable is s with everything escaped that a terminal obeys, or that turns the direction of a line, but for line ends and
-// tabs where they are kept.
-func printable(s string, keep string) string {
-	clean := func(r rune) bool { return unicode.IsPrint(r) || strings.ContainsRune(keep, r) }
-	if strings.IndexFunc(s, func(r rune) bool { return !clean(r) }) < 0 {
-		return s
-	}
-	var b strings.Builder
-	for _, r := range s {
-		if clean(r) {
-			b.WriteRune(r)
-			continue
-		}
-		quoted := strconv.QuoteRuneToASCII(r)
-		b.WriteString(quoted[1 : len(quoted)-1])
-	}
-	return b.String()
-}
-
-// shown is a name on one line.
-func shown(s string) string { return printable(s, "") }

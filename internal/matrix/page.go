@@ -10,6 +10,8 @@ import (
 	"io"
 	"slices"
 	"strings"
+
+	"llmgateway.dev/gateway/internal/config"
 )
 
 var (
@@ -127,14 +129,14 @@ type maker struct {
 // WritePage writes one HTML document: the matrix, and beneath it each outcome's reasons and each policy's text. Cells lead
 // there; the script that the page holds opens them in place, and searches. Without it nothing is missing but that.
 func WritePage(w io.Writer, m *Matrix, against *Comparison) error {
-	pg := &page{Style: template.CSS(pageStyle), Script: template.JS(pageScript), Policy: pagePolicy, File: shown(m.File)}
+	pg := &page{Style: template.CSS(pageStyle), Script: template.JS(pageScript), Policy: pagePolicy, File: config.Printable(m.File)}
 	mk := &maker{pg, map[*Policy]int{}, map[string]int{}, map[*Cell]int{}}
 	if m.Audit {
 		pg.Notes = append(pg.Notes, "policies.mode is audit: what is denied is recorded, and let through.")
 	}
 	moved := map[[2]int]Direction{}
 	if against != nil {
-		pg.Compared, pg.Against = true, shown(against.From.File)
+		pg.Compared, pg.Against = true, config.Printable(against.From.File)
 		pg.Notes = notes(against.From, m)
 		if still := unseen(against.From, m); len(against.Changes) == 0 && still != "" {
 			pg.Notes = append(pg.Notes, still)
@@ -195,9 +197,9 @@ func (mk *maker) table(m *Matrix, rows int, group string, models bool, moved map
 			continue
 		}
 		columns = append(columns, i)
-		h := heading{shown(c.Model), shown(c.Upstream)}
+		h := heading{config.Printable(c.Model), config.Printable(c.Upstream)}
 		if !models {
-			h = heading{shown(c.Upstream), word(c.Group)}
+			h = heading{config.Printable(c.Upstream), word(c.Group)}
 		} else if t.About == "" {
 			t.About = counted(len(c.Operations), "operation") + ": " + strings.Join(c.Operations, ", ")
 		}
@@ -244,7 +246,7 @@ func heads(r Row) (name, more string) {
 	if r.Nobody {
 		more = strings.TrimPrefix(more+"; nobody: no issuer gives it", "; ")
 	}
-	return shown(name), shown(more)
+	return config.Printable(name), config.Printable(more)
 }
 
 // host is an issuer without what they all begin with.
@@ -262,7 +264,7 @@ func (mk *maker) changes(all []Change, moved map[[2]int]Direction) {
 				operations = fmt.Sprintf("%d operations", len(c.Operations))
 			}
 			name, about := heads(c.Row)
-			part.Rows = append(part.Rows, changed{name, about, shown(c.Model), shown(c.Upstream), word(c.Group), operations, string(c.From.Outcome), string(c.To.Outcome),
+			part.Rows = append(part.Rows, changed{name, about, config.Printable(c.Model), config.Printable(c.Upstream), word(c.Group), operations, string(c.From.Outcome), string(c.To.Outcome),
 				class(c.From.Outcome), class(c.To.Outcome), mk.why(c.From.Outcome, []Part{c.From}), mk.why(c.To.Outcome, []Part{c.To})})
 			if c.column >= 0 {
 				at := [2]int{c.row, c.column}
@@ -307,7 +309,7 @@ func (mk *maker) why(o Outcome, parts []Part) int {
 	for _, p := range parts {
 		part := whyPart{Class: class(p.Outcome), Title: sentences[p.Outcome], Operations: strings.Join(p.Operations, ", ")}
 		for _, r := range p.Reasons {
-			part.Reasons = append(part.Reasons, whyReason{mk.policy(r.Policy), shown(r.ID), r.Effect(), shown(r.At()), r.when(p.Outcome)})
+			part.Reasons = append(part.Reasons, whyReason{mk.policy(r.Policy), config.Printable(r.ID), r.Effect(), config.Printable(r.At()), r.when(p.Outcome)})
 		}
 		w.Parts = append(w.Parts, part)
 	}
@@ -325,7 +327,7 @@ func (mk *maker) why(o Outcome, parts []Part) int {
 func (r Reason) when(o Outcome) string {
 	reads := slices.Clone(r.Reads)
 	for i, name := range reads {
-		reads[i] = shown(name)
+		reads[i] = config.Printable(name)
 	}
 	var say string
 	switch {
@@ -351,7 +353,7 @@ func (mk *maker) policy(p *Policy) int {
 	if !known {
 		i = len(mk.Policies)
 		mk.policies[p] = i
-		mk.Policies = append(mk.Policies, shownPolicy{shown(p.ID), p.Effect(), shown(p.At()), printable(p.Text, "\n\t")})
+		mk.Policies = append(mk.Policies, shownPolicy{config.Printable(p.ID), p.Effect(), config.Printable(p.At()), config.PrintableText(p.Text)})
 	}
 	return i
 }

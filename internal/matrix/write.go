@@ -10,6 +10,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"llmgateway.dev/gateway/internal/config"
 )
 
 // groups are the groups of operations that the columns have, in their order.
@@ -129,7 +131,7 @@ func ids(parts ...Part) []string {
 	var all []string
 	for _, p := range parts {
 		for _, r := range p.Reasons {
-			id := shown(r.ID)
+			id := config.Printable(r.ID)
 			if r.Conditional {
 				id += "?"
 			}
@@ -154,7 +156,7 @@ func (m *Matrix) WriteText(w io.Writer) error {
 			table = append(table, []string{r.label(), why})
 		}
 		for n, l := range lines {
-			row := []string{"", shown(l.model()), shown(l.upstream)}
+			row := []string{"", config.Printable(l.model()), config.Printable(l.upstream)}
 			if n == 0 {
 				row[0] = r.label()
 			}
@@ -180,12 +182,12 @@ func (m *Matrix) WriteText(w io.Writer) error {
 // label is the row's name in a table, where no group is called like it.
 func (r Row) label() string {
 	if r.Group != "" {
-		return shown(r.Group)
+		return config.Printable(r.Group)
 	}
 	if r.Client != "" {
-		return "client " + shown(r.Client)
+		return "client " + config.Printable(r.Client)
 	}
-	return "(" + shown(r.Name()) + ")"
+	return "(" + config.Printable(r.Name()) + ")"
 }
 
 const legend = `allow: all operations; 3 of 19: so many of the operations; forbid: denied whatever else permits; -: denied, as nothing permits it;
@@ -214,7 +216,7 @@ func writeTable(b *bufio.Writer, table [][]string) {
 // WriteChanges writes what changes for a terminal.
 func WriteChanges(w io.Writer, from, to *Matrix, changes []Change) error {
 	b := bufio.NewWriter(w)
-	fmt.Fprintf(b, "from %s to %s\n", shown(from.File), shown(to.File))
+	fmt.Fprintf(b, "from %s to %s\n", config.Printable(from.File), config.Printable(to.File))
 	if still := unseen(from, to); len(changes) == 0 && still != "" {
 		b.WriteString(still + "\n")
 	} else if len(changes) == 0 && from.Audit == to.Audit {
@@ -227,7 +229,7 @@ func WriteChanges(w io.Writer, from, to *Matrix, changes []Change) error {
 		var table [][]string
 		for _, c := range changes {
 			if c.Direction() == d {
-				table = append(table, []string{c.Row.label(), shown(c.Model), shown(c.Upstream), c.operations(), string(c.From.Outcome) + " → " + string(c.To.Outcome), c.by()})
+				table = append(table, []string{c.Row.label(), config.Printable(c.Model), config.Printable(c.Upstream), c.operations(), string(c.From.Outcome) + " → " + string(c.To.Outcome), c.by()})
 			}
 		}
 		if len(table) > 0 {
@@ -314,7 +316,7 @@ func (p *Part) told() []string {
 // cells keep a spreadsheet from taking a value for a formula (owasp.org/www-community/attacks/CSV_Injection).
 func cells(values ...string) []string {
 	for i, v := range values {
-		if v = shown(v); v != "" && strings.ContainsAny(v[:1], "=+-@") {
+		if v = config.Printable(v); v != "" && strings.ContainsAny(v[:1], "=+-@") {
 			v = "'" + v
 		}
 		values[i] = v

@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"math"
 	"strconv"
-	"strings"
 	"time"
-	"unicode"
+
+	"llmgateway.dev/gateway/internal/config"
 )
 
 // Record is what a summary takes from an audit record. Its texts can be shown: what isn't printable in
@@ -105,7 +105,7 @@ func parse(b []byte) (*Record, error) {
 	case f.RequestID == "": // whatever the types of the rest are
 		return nil, errOther
 	case err != nil:
-		return nil, fmt.Errorf("has a request_id, but a %s where a record has none", printable(mistyped.Value))
+		return nil, fmt.Errorf("has a request_id, but a %s where a record has none", config.Printable(mistyped.Value))
 	}
 	if min(f.Input, f.Cached, f.Output, l.HTTPRequest.Status) < 0 || f.CostUSD < 0 || f.TotalSeconds < 0 {
 		return nil, errors.New("has a count, an amount or a duration that can't be")
@@ -115,34 +115,15 @@ func parse(b []byte) (*Record, error) {
 		return nil, errors.New("has no time in the form of RFC 3339")
 	}
 	r := &Record{
-		Time: t, Client: printable(f.Principal), Operation: printable(f.Operation), Model: printable(f.Model), Upstream: printable(f.Upstream),
-		Charged: printable(f.ChargedGroup), Status: int(l.HTTPRequest.Status), Error: printable(f.ErrorCode), Limit: printable(f.Limit),
+		Time: t, Client: config.Printable(f.Principal), Operation: config.Printable(f.Operation), Model: config.Printable(f.Model), Upstream: config.Printable(f.Upstream),
+		Charged: config.Printable(f.ChargedGroup), Status: int(l.HTTPRequest.Status), Error: config.Printable(f.ErrorCode), Limit: config.Printable(f.Limit),
 		Input: int64(f.Input), Cached: int64(f.Cached), Output: int64(f.Output), Unknown: f.UsageUnknown,
 		Cost: f.CostUSD, Estimated: f.Estimated, Seconds: f.TotalSeconds,
 	}
 	for _, g := range f.Groups {
-		r.Groups = append(r.Groups, printable(g))
+		r.Groups = append(r.Groups, config.Printable(g))
 	}
 	return r, nil
-}
-
-// printable is s with everything escaped that a terminal obeys, or that turns the direction of a line: a
-// model's name is whatever a client calls it.
-func printable(s string) string {
-	clean := func(r rune) bool { return !unicode.IsPrint(r) }
-	if strings.IndexFunc(s, clean) < 0 {
-		return s
-	}
-	var b strings.Builder
-	for _, r := range s {
-		if clean(r) {
-			quoted := strconv.QuoteRuneToASCII(r)
-			b.WriteString(quoted[1 : len(quoted)-1])
-		} else {
-			b.WriteRune(r)
-		}
-	}
-	return b.String()
 }
 
 // impossible stands for a number that can be no count and no amount. It is no error yet: whether the line is a record

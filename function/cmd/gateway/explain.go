@@ -79,7 +79,7 @@ func explain(ctx context.Context, args []string, stdout, stderr io.Writer) error
 		return err
 	}
 	wrong := func(format string, args ...any) error {
-		fmt.Fprintf(stderr, format+"\n", args...)
+		fmt.Fprintln(stderr, config.Printable(fmt.Sprintf(format, args...)))
 		return errUsage
 	}
 	q.at = time.Now().UTC()

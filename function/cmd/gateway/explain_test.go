@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"llmgateway.dev/gateway/internal/config"
 	"llmgateway.dev/gateway/internal/issuer/issuertest"
 )
 
@@ -40,7 +41,7 @@ func TestATokenIsExplainedAndNeverEchoed(t *testing.T) {
 	idp.SetClock(time.Now)
 
 	dir := t.TempDir()
-	config := filepath.Join(dir, "gateway.yaml")
+	file := filepath.Join(dir, "gateway.yaml")
 	for name, text := range map[string]string{"gateway.yaml": strings.NewReplacer("$ISSUER", idp.URL, "$UPSTREAM", "http://127.0.0.1:1/v1").Replace(configuration), "gateway.cedar": policyText} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
@@ -58,7 +59,7 @@ func TestATokenIsExplainedAndNeverEchoed(t *testing.T) {
 	}{
 		{"verified", good, nil, 0, "client      " + idp.URL + "#pipeline\n"},
 		{"its groups", good, nil, 0, "\ngroups      offline_access, team, uma_authorization\n"},
-		{"control characters are for no terminal", good, nil, 0, `"a\x1b[2Jb"`},
+		{"control characters are for no terminal", good, nil, 0, `a\x1b[2Jb`},
 		{"as the header has it", "Bearer " + good + "\n", nil, 0, "\nallow\n"},
 		{"unverified", forged, []string{"--unverified"}, 0, "\nallow\n"},
 		{"forged", forged, nil, 1, "401 invalid_token: the token's signature does not match"},
@@ -71,7 +72,7 @@ func TestATokenIsExplainedAndNeverEchoed(t *testing.T) {
 		{"nothing", "\n", nil, 1, "standard input: there is no token"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			status, out, diagnosis := explained(t, config, row.stdin, append(row.args, "--operation", "chat.completions.create", "--model", "gpt-4-turbo")...)
+			status, out, diagnosis := explained(t, file, row.stdin, append(row.args, "--operation", "chat.completions.create", "--model", "gpt-4-turbo")...)
 			said := out + diagnosis
 			if status != row.status || !strings.Contains(said, row.want) {
 				t.Errorf("status %d: %s; want %d, %s", status, said, row.status, row.want)
@@ -85,10 +86,47 @@ func TestATokenIsExplainedAndNeverEchoed(t *testing.T) {
 	}
 
 	idp.SetOutage(issuertest.Unreachable)
-	if status, _, diagnosis := explained(t, config, good, "--all"); status != 1 || !strings.Contains(diagnosis, "issuer_unavailable") {
+	if status, _, diagnosis := explained(t, file, good, "--all"); status != 1 || !strings.Contains(diagnosis, "issuer_unavailable") {
 		t.Errorf("status %d: %s", status, diagnosis)
 	}
-	if status, out, _ := explained(t, config, good, "--all", "--unverified"); status != 0 || !strings.Contains(out, "inference (all 19)       allow\n") {
+	if status, out, _ := explained(t, file, good, "--all", "--unverified"); status != 0 || !strings.Contains(out, "inference (all 19)       allow\n") {
 		t.Errorf("status %d: %s", status, out)
+	}
+}
+
+// What operators and issuers wrote commands no terminal, and makes no lines of its own.
+func TestNothingThatIsShownOfPoliciesIsObeyed(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "gateway.yaml")
+	write := func(name, text string) {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("gateway.yaml", `
+issuers: [{url: "https://idp.invalid/a", audiences: [llm-gateway], claims: [team]}]
+policies: {files: [gateway.cedar]}
+upstreams: {local: {kind: openai, base_url: "http://127.0.0.1:1/v1"}}
+models: {a: {targets: [{upstream: local, model: b}]}}
+`)
+	write("gateway.cedar", "@id(\"p\\u{1b}[2J\\nq\") permit (principal in Group::\"t\\u{1b}[2J\", action, resource) // \x1b[2J\u202e\n  when { principal.claims has team && principal.claims.team == \"\\u{1b}[2J\" };")
+	write("claims.json", `{"sub": "s\u001b[2J", "groups": ["t\u001b[2J", "u\nclient  c"], "team": "\u009b2J"}`)
+	for _, args := range [][]string{
+		{"explain", "--config", file, "--claims", filepath.Join(dir, "claims.json"), "--operation", "messages.create", "--model", "a"},
+		{"explain", "--config", file, "--claims", filepath.Join(dir, "claims.json"), "--all"},
+		{"check", "--config", file},
+	} {
+		var out strings.Builder
+		if status := run(t.Context(), args, &out, &out); status != 0 {
+			t.Errorf("status %d: %s", status, out.String())
+		}
+		for line := range strings.SplitSeq(out.String(), "\n") {
+			if config.Printable(line) != line {
+				t.Errorf("%v: %q", args, line)
+			}
+		}
+		if n := strings.Count(out.String(), "\nclient "); n > 0 {
+			t.Errorf("%v: %s", args, out.String())
+		}
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"io"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -50,26 +49,20 @@ func (a answer) write(w io.Writer) error {
 		}
 		fmt.Fprintf(&b, "\nAt %s: %s", strings.Join(names, ", "), why)
 	}
-	_, err := w.Write(b.Bytes())
+	_, err := io.WriteString(w, config.PrintableText(b.String()))
 	return err
 }
 
 // write is what is known of the client.
 func (c client) write(b *bytes.Buffer) {
-	list := func(values []string) string {
-		shown := make([]string, len(values))
-		for i, v := range values {
-			shown[i] = printable(v)
-		}
-		return cmp.Or(strings.Join(shown, ", "), "none")
-	}
+	list := func(values []string) string { return cmp.Or(strings.Join(printable(values), ", "), "none") }
 	var claims []string
 	for _, name := range slices.Sorted(maps.Keys(c.Claims)) {
 		claims = append(claims, name+"="+c.Claims[name])
 	}
-	fmt.Fprintf(b, "client      %s\n", printable(c.Client))
+	fmt.Fprintf(b, "client      %s\n", config.Printable(c.Client))
 	if c.Subject != "" {
-		fmt.Fprintf(b, "subject     %s\n", printable(c.Subject))
+		fmt.Fprintf(b, "subject     %s\n", config.Printable(c.Subject))
 	}
 	fmt.Fprintf(b, "groups      %s\n", list(c.Groups))
 	if c.Dropped > 0 {
@@ -83,12 +76,12 @@ func (c client) write(b *bytes.Buffer) {
 	}
 }
 
-// printable keeps a token's control characters from the terminal.
-func printable(s string) string {
-	if q := strconv.Quote(s); strings.Contains(q, `\x`) || strings.Contains(q, `\u`) || strings.ContainsFunc(s, func(r rune) bool { return r < ' ' }) {
-		return q
+func printable(values []string) []string {
+	shown := make([]string, len(values))
+	for i, v := range values {
+		shown[i] = config.Printable(v)
 	}
-	return s
+	return shown
 }
 
 func on(model string) string {
@@ -159,7 +152,7 @@ func writeRequirement(b *strings.Builder, p policy.Requirement) {
 
 // show is a policy with where it stands.
 func show(b *strings.Builder, how string, w policy.Written) {
-	fmt.Fprintf(b, "  %s %s, %s:%d\n", how, w.ID, w.File, w.Line)
+	fmt.Fprintf(b, "  %s %s, %s:%d\n", how, config.Printable(w.ID), w.File, w.Line)
 	indent(b, w.Text)
 }
 
@@ -262,7 +255,7 @@ func (t table) write(w io.Writer) error {
 		fmt.Fprintf(&b, "%s%s %s: such calls are never made there, though they are allowed.\n", notes, upstream, lacks(t.Unused[upstream]...))
 		notes = ""
 	}
-	_, err := w.Write(b.Bytes())
+	_, err := io.WriteString(w, config.PrintableText(b.String()))
 	return err
 }
 
