@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"llmgateway.dev/gateway/function"
+	"llmgateway.dev/gateway/internal/config"
 	"llmgateway.dev/gateway/internal/operation"
 	"llmgateway.dev/gateway/internal/principal"
 	"llmgateway.dev/gateway/internal/trial"
@@ -30,12 +31,18 @@ func runCases(_ context.Context, args []string, stdout, stderr io.Writer) error 
 		return errUsage
 	}
 	good := true
+	var faults config.Faults
 	for _, file := range files {
 		passed, err := runFile(file, *cover, stdout)
-		if err != nil {
+		if further, ok := errors.AsType[config.Faults](err); ok {
+			faults = append(faults, further...)
+		} else if err != nil {
 			return err
 		}
 		good = good && passed
+	}
+	if len(faults) > 0 {
+		return faults.Sort()
 	}
 	if !good {
 		return errFailed
@@ -67,25 +74,28 @@ func runFile(file string, cover bool, w io.Writer) (bool, error) {
 	if len(faults) > 0 {
 		return false, faults
 	}
+	say := func(format string, args ...any) { fmt.Fprintln(w, config.Printable(fmt.Sprintf(format, args...))) }
 	failed, name := 0, ""
 	for _, failure := range report.Failures {
 		if failure.Name != name {
 			failed, name = failed+1, failure.Name
-			fmt.Fprintf(w, "%s: %s\n", failure.Place, failure.Name)
+			say("%s: %s", failure.Place, failure.Name)
 		}
 		more := ""
 		if n := len(failure.Requests) - 1; n > 0 {
 			more = fmt.Sprintf(", and %d more alike", n)
 		}
-		fmt.Fprintf(w, "    %s%s\n    - %s\n    + %s\n", failure.Requests[0], more, failure.Want, failure.Got)
+		say("    %s%s", failure.Requests[0], more)
+		say("    - %s", failure.Want)
+		say("    + %s", failure.Got)
 	}
 	for _, id := range report.Idle {
-		fmt.Fprintf(w, "%s: policy %q decided nothing in any case\n", places[id], id)
+		say("%s: policy %q decided nothing in any case", places[id], id)
 	}
 	if failed > 0 {
-		fmt.Fprintf(w, "%s: %d of %d cases failed (- expected, + decided)\n", file, failed, report.Cases)
+		say("%s: %d of %d cases failed (- expected, + decided)", file, failed, report.Cases)
 	} else {
-		fmt.Fprintf(w, "%s: %d cases passed, %d decisions, by %d of %d policies\n", file, report.Cases, report.Decisions, len(s.Policies)-len(report.Idle), len(s.Policies))
+		say("%s: %d cases passed, %d decisions, by %d of %d policies", file, report.Cases, report.Decisions, len(s.Policies)-len(report.Idle), len(s.Policies))
 	}
 	return failed == 0 && (!cover || len(report.Idle) == 0), nil
 }
