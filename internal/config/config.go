@@ -155,8 +155,8 @@ type GroupRule struct {
 }
 
 // Pattern matches a whole value. "*" is any run of characters without a slash, and "**" any run at
-// all, even of none; everything else is itself. There is no escape, because no claim worth matching
-// holds a star.
+// all, even of none; neither matches control characters. Everything else is itself. There is no escape,
+// because no claim worth matching holds a star.
 type Pattern string
 
 // Policies are the Cedar files, all in force together.

@@ -18,13 +18,14 @@ const (
 var patternForm = regexp.MustCompile(`^([^*]|\*\*?([^*]|$))+$`)
 
 // A slash parts an organization from a repository, and a group from its subgroup, so that a star
-// which crossed it would let in more than the eye sees: acme/* is not acme/contractors/app.
-var stars = strings.NewReplacer(`\*\*`, `.*`, `\*`, `[^/]*`)
+// which crossed it would let in more than the eye sees: acme/* is not acme/contractors/app. Control characters
+// are in no honest name, and what reads a value up to one would read another value.
+var stars = strings.NewReplacer(`\*\*`, `\P{Cc}*`, `\*`, `[^/\p{Cc}]*`)
 
 // Regexp is the pattern as a regular expression, which takes time linear in a value's length
 // whatever the pattern (RE2): values are what clients made them.
 func (p Pattern) Regexp() *regexp.Regexp {
-	return regexp.MustCompile(`(?s)\A` + stars.Replace(regexp.QuoteMeta(string(p))) + `\z`)
+	return regexp.MustCompile(`\A` + stars.Replace(regexp.QuoteMeta(string(p))) + `\z`)
 }
 
 // IsWild reports whether the pattern holds nothing but stars, and slashes between: it says little

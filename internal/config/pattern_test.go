@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"llmgateway.dev/gateway/internal/config"
@@ -45,8 +46,12 @@ func TestAPatternIsForTheWholeValue(t *testing.T) {
 			}
 		}
 	}
-	if !config.Pattern("**").Regexp().MatchString("a\nb") {
-		t.Error("** stops at a line's end")
+	for _, pattern := range []config.Pattern{"*", "**", "a*b", "a**b", "a*", "**b"} {
+		for _, value := range []string{"a\nb", "a\x00b", "a\tb", "a\x7fb", "a\u0085b", "\na\r\nb\n"} {
+			if pattern.Regexp().MatchString(value) {
+				t.Errorf("%q of %q, which holds control characters", pattern, value)
+			}
+		}
 	}
 }
 
@@ -73,13 +78,19 @@ func TestAPatternTakesNoLongerForAValueMadeToBeSlow(t *testing.T) {
 func matches(p, value string) bool {
 	switch {
 	case strings.HasPrefix(p, "**"):
-		return matches(p[2:], value) || value != "" && matches(p, rest(value))
+		return matches(p[2:], value) || value != "" && !control(value) && matches(p, rest(value))
 	case strings.HasPrefix(p, "*"):
-		return matches(p[1:], value) || value != "" && value[0] != '/' && matches(p, rest(value))
+		return matches(p[1:], value) || value != "" && value[0] != '/' && !control(value) && matches(p, rest(value))
 	case p == "" || value == "":
 		return p == value
 	}
 	return p[0] == value[0] && matches(p[1:], value[1:])
+}
+
+// control reports whether value begins with a control character.
+func control(value string) bool {
+	r, _ := utf8.DecodeRuneInString(value)
+	return unicode.IsControl(r)
 }
 
 // rest is value without its first character.
@@ -89,7 +100,7 @@ func rest(value string) string {
 }
 
 func FuzzPattern(f *testing.F) {
-	for _, seed := range [][2]string{{"acme/*", "acme/x/y"}, {"**/app", "a/b/app"}, {"*a**b*", "xa/b"}, {"repo:acme/*:**", "repo:acme/a:b/c"}, {"a*/**é", "ab//é"}} {
+	for _, seed := range [][2]string{{"acme/*", "acme/x/y"}, {"**/app", "a/b/app"}, {"*a**b*", "xa/b"}, {"repo:acme/*:**", "repo:acme/a:b/c"}, {"a*/**é", "ab//é"}, {"a**\n*", "a\x7f\n"}} {
 		f.Add(seed[0], seed[1])
 	}
 	f.Fuzz(func(t *testing.T, p, value string) {
