@@ -269,6 +269,9 @@ type place struct {
 
 // client is the principal as it was mapped.
 type client struct {
+	// Unverified says that nobody knows who made the token.
+	Unverified bool `json:"unverified,omitempty"`
+
 	Client  string            `json:"client"`
 	Issuer  string            `json:"issuer"`
 	Subject string            `json:"subject"`
@@ -278,8 +281,8 @@ type client struct {
 	Claims  map[string]string `json:"claims"`
 }
 
-func newClient(who *principal.Principal) client {
-	c := client{who.ID(), who.Issuer, who.Subject, append([]string{}, who.Groups...), who.DroppedGroups, append([]string{}, who.Scopes...), map[string]string{}}
+func newClient(who *principal.Principal, unverified bool) client {
+	c := client{unverified, who.ID(), who.Issuer, who.Subject, append([]string{}, who.Groups...), who.DroppedGroups, append([]string{}, who.Scopes...), map[string]string{}}
 	maps.Copy(c.Claims, who.Claims)
 	return c
 }
@@ -288,7 +291,7 @@ func newAnswer(c *config.Config, policies *policy.Policies, who *principal.Princ
 	op := operation.Named(operation.Name(q.operation))
 	req := operation.Suppose(op, q.model, q.ask)
 	d := policies.Decide(who, req, q.at)
-	a := answer{client: newClient(who), Operation: op.Name, Model: q.model, Stream: q.ask.Stream, MaxOutputTokens: q.ask.MaxOutputTokens,
+	a := answer{client: newClient(who, q.unverified), Operation: op.Name, Model: q.model, Stream: q.ask.Stream, MaxOutputTokens: q.ask.MaxOutputTokens,
 		Time: q.at, Mode: c.Policies.Mode, Decision: "allow", Policies: append([]string{}, d.Policies...), Errors: d.Errors, Places: []place{}}
 	for _, e := range policies.Explain(who, req, q.at) {
 		p := place{Explanation: e}

@@ -62,6 +62,8 @@ func TestATokenIsExplainedAndNeverEchoed(t *testing.T) {
 		{"control characters are for no terminal", good, nil, 0, `a\x1b[2Jb`},
 		{"as the header has it", "Bearer " + good + "\n", nil, 0, "\nallow\n"},
 		{"unverified", forged, []string{"--unverified"}, 0, "\nallow\n"},
+		{"marked as unverified", forged, []string{"--unverified"}, 0, "unverified  the token's signature was not checked: anybody may have written what follows\nclient "},
+		{"marked as unverified for programs", forged, []string{"--unverified", "--json"}, 0, "{\n  \"unverified\": true,\n"},
 		{"forged", forged, nil, 1, "401 invalid_token: the token's signature does not match"},
 		{"expired", expired, nil, 1, "\n  it is expired since " + time.Now().Add(-55*time.Minute).UTC().Format("2006-01-02T15")},
 		{"expired, unverified", expired, []string{"--unverified"}, 1, "401 expired_token: "},

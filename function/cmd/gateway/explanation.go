@@ -60,6 +60,9 @@ func (c client) write(b *bytes.Buffer) {
 	for _, name := range slices.Sorted(maps.Keys(c.Claims)) {
 		claims = append(claims, name+"="+c.Claims[name])
 	}
+	if c.Unverified {
+		b.WriteString("unverified  the token's signature was not checked: anybody may have written what follows\n")
+	}
 	fmt.Fprintf(b, "client      %s\n", config.Printable(c.Client))
 	if c.Subject != "" {
 		fmt.Fprintf(b, "subject     %s\n", config.Printable(c.Subject))
@@ -185,7 +188,7 @@ type row struct {
 }
 
 func newTable(c *config.Config, policies *policy.Policies, who *principal.Principal, q question) table {
-	t := table{client: newClient(who), Time: q.at, Mode: c.Policies.Mode, Unused: map[string][]string{}, models: slices.Sorted(maps.Keys(c.Models)), upstreams: c.DefaultUpstream}
+	t := table{client: newClient(who, q.unverified), Time: q.at, Mode: c.Policies.Mode, Unused: map[string][]string{}, models: slices.Sorted(maps.Keys(c.Models)), upstreams: c.DefaultUpstream}
 	for _, name := range operations() {
 		op := operation.Named(operation.Name(name))
 		r := row{Operation: op.Name, Group: op.Group, On: map[string]string{}}

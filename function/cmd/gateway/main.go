@@ -2,6 +2,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"flag"
@@ -77,10 +78,11 @@ func main() {
 // errUsage is a command line that makes no sense; what is wrong has been said.
 var errUsage = errors.New("usage")
 
-// run returns the exit status: 0 done, 1 it went wrong, 2 the command line makes no sense.
-// jwt is how a JWT begins: an object in base64url, a dot, and another. No file that people name looks so.
-var jwt = regexp.MustCompile(`e[wy][A-Za-z0-9_-]{12,}\.[A-Za-z0-9_-]{3,}`)
+// jwt is how a JWT begins: an object in base64url, a dot, and another, or, in some that are encrypted, nothing and
+// a dot. No file that people name looks so.
+var jwt = regexp.MustCompile(`e[wy][A-Za-z0-9_-]{12,}\.([A-Za-z0-9_-]{3,}|\.)`)
 
+// run returns the exit status: 0 done, 1 it went wrong, 2 the command line makes no sense.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if len(args) > 0 && (args[0] == "help" || args[0] == "-h" || args[0] == "--help") {
 		fmt.Fprint(stdout, help)
@@ -110,18 +112,36 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 
 // parse parses args, which must be flags alone.
 func parse(flags *flag.FlagSet, args []string, stderr io.Writer) error {
-	flags.SetOutput(stderr)
-	if err := flags.Parse(args); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			return err
-		}
-		return errUsage
-	}
-	if flags.NArg() > 0 {
+	switch files, err := parseMixed(flags, args, stderr); {
+	case err != nil:
+		return err
+	case len(files) > 0:
 		fmt.Fprintf(stderr, "gateway %s takes flags alone; remove what stands after them\n", flags.Name()) // it may be a secret
 		return errUsage
 	}
 	return nil
+}
+
+// repeated is a flag's value in package flag's own errors. It may be a secret too: --unverified=eyJ….
+var repeated = regexp.MustCompile(`(?m)^(invalid (?:boolean )?value) ".*" for `)
+
+// parseMixed parses flags, which may stand behind files too.
+func parseMixed(flags *flag.FlagSet, args []string, stderr io.Writer) (files []string, err error) {
+	var said bytes.Buffer
+	flags.SetOutput(&said)
+	for {
+		err := flags.Parse(args)
+		stderr.Write(repeated.ReplaceAll(said.Bytes(), []byte("$1 for ")))
+		if errors.Is(err, flag.ErrHelp) {
+			return nil, err
+		} else if err != nil {
+			return nil, errUsage
+		}
+		if flags.NArg() == 0 {
+			return files, nil
+		}
+		files, args = append(files, flags.Arg(0)), flags.Args()[1:]
+	}
 }
 
 func configFlag(flags *flag.FlagSet) *string {

@@ -86,22 +86,6 @@ func sumUsage(ctx context.Context, args []string, stdout, stderr io.Writer) erro
 	return err
 }
 
-// parseMixed parses flags and files in any order.
-func parseMixed(flags *flag.FlagSet, args []string, stderr io.Writer) (files []string, err error) {
-	flags.SetOutput(stderr)
-	for {
-		if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
-			return nil, err
-		} else if err != nil {
-			return nil, errUsage
-		}
-		if flags.NArg() == 0 {
-			return files, nil
-		}
-		files, args = append(files, flags.Arg(0)), flags.Args()[1:]
-	}
-}
-
 // moment reads a time, or a date as the beginning of the day so many days later.
 func moment(text string, zone *time.Location, days int) (time.Time, error) {
 	if text == "" {
