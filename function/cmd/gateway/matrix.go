@@ -32,7 +32,7 @@ func showMatrix(_ context.Context, args []string, stdout, stderr io.Writer) erro
 		fmt.Fprintln(stderr, "--csv: --json is there too; leave out one")
 		return errUsage
 	}
-	c, policies, err := loadPolicies(*file)
+	c, policies, _, err := function.Read(*file)
 	if err != nil {
 		return err
 	}
@@ -44,7 +44,7 @@ func showMatrix(_ context.Context, args []string, stdout, stderr io.Writer) erro
 		}
 		return writeFile(*page, func(w io.Writer) error { return matrix.WritePage(w, m, nil) })
 	}
-	other, otherPolicies, err := loadPolicies(*against)
+	other, otherPolicies, _, err := function.Read(*against)
 	if err != nil {
 		return err
 	}
@@ -65,16 +65,6 @@ func showMatrix(_ context.Context, args []string, stdout, stderr io.Writer) erro
 	return writeFile(*page, func(w io.Writer) error {
 		return matrix.WritePage(w, to, &matrix.Comparison{From: from, Changes: changes})
 	})
-}
-
-// loadPolicies finds all faults of the file, as check does.
-func loadPolicies(file string) (*config.Config, *policy.Policies, error) {
-	if _, err := function.Check(file); err != nil {
-		return nil, nil, err
-	}
-	c, _ := config.Load(file)
-	policies, faults := policy.Load(c)
-	return c, policies, faults.Err()
 }
 
 func writeMatrix(m *matrix.Matrix, asJSON, asCSV bool, w io.Writer) error {
