@@ -17,16 +17,13 @@ import (
 // gateway runs. New wants both.
 func Check(c *config.Config) (faults config.Faults) {
 	var known []string
-	for _, op := range operation.All() {
-		if !op.IsList() { // which nothing limits
-			known = append(known, string(op.Name))
-		}
+	for _, op := range operation.Decided() {
+		known = append(known, string(op.Name))
 	}
 	for _, g := range operation.Groups() {
 		known = append(known, string(g))
 	}
 	slices.Sort(known)
-	known = slices.Compact(known)
 	for i, l := range c.Limits {
 		for j, name := range l.Operations {
 			if name != "" && !slices.Contains(known, name) {
@@ -82,7 +79,7 @@ func (r *rule) nothing(issuers []config.Issuer) string {
 		return strings.Join(strangers, "; ")
 	}
 	named := r.Models != nil || r.Per == config.PerModel
-	if named && r.operations != nil && len(r.operations) > 0 && !slices.ContainsFunc(operation.All(), func(op *operation.Operation) bool {
+	if named && r.operations != nil && len(r.operations) > 0 && !slices.ContainsFunc(operation.Decided(), func(op *operation.Operation) bool {
 		return r.operations[op.Name] && op.NeedsModel()
 	}) {
 		return "its operations name no model"

@@ -170,6 +170,11 @@ func init() {
 			table = append(table, op)
 		}
 	}
+	for _, op := range table {
+		if !op.IsList() && Named(op.Name) == op {
+			decided = append(decided, op)
+		}
+	}
 }
 
 // streamVerb is the one that asks for a stream: of events with alt=sse, else of a JSON array's elements.
@@ -177,6 +182,12 @@ const streamVerb = "streamGenerateContent"
 
 // All lists the table's rows. They must not be changed.
 func All() []*Operation { return table }
+
+var decided []*Operation
+
+// Decided lists the first row of each operation that policies decide and limits bound: of all but the lists.
+// They must not be changed.
+func Decided() []*Operation { return decided }
 
 // Named is the first row of an operation, or nil where there is no such operation.
 func Named(name Name) *Operation {

@@ -123,18 +123,33 @@ func (n Named) With(m Named) Named {
 
 // Named lists, sorted, what the policies name.
 func (p *Policies) Named() Named {
-	groups, clients := map[string]bool{}, map[string]bool{}
-	var issuers []string
+	var groups, clients, issuers []string
+	for _, c := range p.clauses() {
+		for _, e := range named(c.ast) {
+			switch e.Type {
+			case groupType:
+				groups = append(groups, string(e.ID))
+			case clientType:
+				clients = append(clients, string(e.ID))
+			}
+		}
+		if c.readsIssuer && len(p.config.Issuers) > 1 {
+			for _, is := range p.config.Issuers {
+				issuers = append(issuers, is.URL)
+			}
+		}
+	}
+	return Named{sorted(groups), sorted(clients), sorted(issuers)}
+}
+
+// named are the entities that the policy names of principals and in its conditions, in their order.
+func named(policy *xast.Policy) []types.EntityUID {
+	var all []types.EntityUID
 	var note func(v types.Value)
 	note = func(v types.Value) {
 		switch v := v.(type) {
 		case types.EntityUID:
-			switch v.Type {
-			case groupType:
-				groups[string(v.ID)] = true
-			case clientType:
-				clients[string(v.ID)] = true
-			}
+			all = append(all, v)
 		case types.Set:
 			for e := range v.All() {
 				note(e)
@@ -145,30 +160,20 @@ func (p *Policies) Named() Named {
 			}
 		}
 	}
-	for _, c := range p.clauses() {
-		switch s := c.ast.Principal.(type) {
-		case xast.ScopeTypeEq:
-			note(s.Entity)
-		case xast.ScopeTypeIn:
-			note(s.Entity)
-		case xast.ScopeTypeIsIn:
-			note(s.Entity)
-		}
-		for _, cond := range c.ast.Conditions {
-			xast.Inspect(xast.NewNode(cond.Body), func(n xast.IsNode) bool {
-				if v, ok := n.(xast.NodeValue); ok {
-					note(v.Value)
-				}
-				return true
-			})
-		}
-		if c.readsIssuer && len(p.config.Issuers) > 1 {
-			for _, is := range p.config.Issuers {
-				issuers = append(issuers, is.URL)
-			}
-		}
+	if eq, ok := policy.Principal.(xast.ScopeTypeEq); ok {
+		note(eq.Entity)
+	} else if g, ok := groupOf(policy.Principal); ok {
+		note(g)
 	}
-	return Named{slices.Sorted(maps.Keys(groups)), slices.Sorted(maps.Keys(clients)), sorted(issuers)}
+	for _, c := range policy.Conditions {
+		xast.Inspect(xast.NewNode(c.Body), func(n xast.IsNode) bool {
+			if v, ok := n.(xast.NodeValue); ok {
+				note(v.Value)
+			}
+			return true
+		})
+	}
+	return all
 }
 
 // clause is a policy with what the matrix must know of it.
@@ -287,29 +292,16 @@ type decided struct {
 // name.
 func (p *Policies) Matrix(named Named) *Matrix {
 	mk := &maker{Policies: p, named: named, clauses: p.clauses(), parts: map[string]*Part{}, cells: map[string]*Cell{}}
-	places := map[operation.Name]int{}
-	for _, op := range operation.All() {
-		if op.IsList() {
-			continue
+	for _, op := range operation.Decided() {
+		d := &decided{name: op.Name, group: op.Group, model: op.NeedsModel()}
+		for _, row := range operation.All() {
+			d.canStream = d.canStream || row.Name == op.Name && row.CanStream()
+			d.canBound = d.canBound || row.Name == op.Name && row.CanBound()
 		}
-		i, known := places[op.Name]
-		if !known {
-			i = len(mk.operations)
-			places[op.Name] = i
-			mk.operations = append(mk.operations, &decided{name: op.Name, group: op.Group, model: op.NeedsModel()})
-		}
-		mk.operations[i].canStream = mk.operations[i].canStream || op.CanStream()
-		mk.operations[i].canBound = mk.operations[i].canBound || op.CanBound()
+		mk.operations = append(mk.operations, d)
 	}
-	for _, model := range slices.Sorted(maps.Keys(p.config.Models)) {
-		for _, target := range p.config.Models[model].Targets {
-			if r := (resource{model, target.Upstream}); !slices.Contains(mk.resources[max(0, len(mk.resources)-len(p.config.Models[model].Targets)):], r) {
-				mk.resource(r)
-			}
-		}
-	}
-	for _, upstream := range p.config.DefaultUpstream {
-		mk.resource(resource{upstream: upstream})
+	for _, r := range p.resources() {
+		mk.resource(r)
 	}
 	for _, c := range mk.clauses {
 		mk.readsAsk = mk.readsAsk || c.readsAsk
@@ -334,6 +326,24 @@ func (p *Policies) Matrix(named Named) *Matrix {
 		m.cells = append(m.cells, mk.row(r))
 	}
 	return m
+}
+
+// resources are all that policies are asked about: each model in each upstream of its targets, and the
+// upstreams that get calls which name none.
+func (p *Policies) resources() []resource {
+	var all []resource
+	for _, model := range slices.Sorted(maps.Keys(p.config.Models)) {
+		first := len(all)
+		for _, t := range p.config.Models[model].Targets {
+			if r := (resource{model, t.Upstream}); !slices.Contains(all[first:], r) {
+				all = append(all, r)
+			}
+		}
+	}
+	for _, upstream := range p.config.DefaultUpstream {
+		all = append(all, resource{upstream: upstream})
+	}
+	return all
 }
 
 // Cell is the one of a row and a column, by their places.

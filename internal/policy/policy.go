@@ -148,7 +148,7 @@ func (d *Decision) Err() error {
 // request that sets neither stream nor a bound on its output. In audit mode these are all.
 func (p *Policies) Models(who *principal.Principal, at time.Time) []string {
 	var names []string
-	for _, op := range operation.All() {
+	for _, op := range operation.Decided() {
 		if op.Group != operation.Inference || !op.NeedsModel() {
 			continue
 		}

@@ -47,10 +47,7 @@ func newSchema(c *config.Config) *resolved.Schema {
 		// A group that has no operation yet may be named all the same.
 		actions[types.String(group)] = ast.Action{AppliesTo: appliesTo(modelType, upstreamType)}
 	}
-	for _, op := range operation.All() {
-		if op.IsList() {
-			continue
-		}
+	for _, op := range operation.Decided() {
 		resource := upstreamType
 		if op.NeedsModel() {
 			resource = modelType

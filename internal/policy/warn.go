@@ -123,24 +123,9 @@ func (p *Policies) warn(id cedar.PolicyID, at, format string, args ...any) confi
 
 // asked is everything that policies are ever asked, by a client and in a context that are unknown.
 func (p *Policies) asked() []eval.Env {
-	var resources []resource
-	for _, name := range slices.Sorted(maps.Keys(p.config.Models)) {
-		for _, t := range p.config.Models[name].Targets {
-			if r := (resource{name, t.Upstream}); !slices.Contains(resources, r) {
-				resources = append(resources, r)
-			}
-		}
-	}
-	for _, upstream := range p.config.DefaultUpstream {
-		resources = append(resources, resource{upstream: upstream})
-	}
+	resources := p.resources()
 	var all []eval.Env
-	named := map[operation.Name]bool{}
-	for _, op := range operation.All() {
-		if op.IsList() || named[op.Name] {
-			continue
-		}
-		named[op.Name] = true
+	for _, op := range operation.Decided() {
 		for _, r := range resources {
 			if op.NeedsModel() != (r.model != "") {
 				continue
@@ -190,26 +175,13 @@ func groupOf(s xast.IsPrincipalScopeNode) (types.EntityUID, bool) {
 	return types.EntityUID{}, false
 }
 
-// foreign are the groups in the policy that no issuer's prefix allows for.
+// foreign are the groups in the policy that no issuer gives.
 func (p *Policies) foreign(policy *xast.Policy) []types.EntityUID {
 	var all []types.EntityUID
-	add := func(e types.EntityUID) {
+	for _, e := range named(policy) {
 		if e.Type == groupType && config.IssuerOf(string(e.ID), p.config.Issuers) == nil && !slices.Contains(all, e) {
 			all = append(all, e)
 		}
-	}
-	if g, ok := groupOf(policy.Principal); ok {
-		add(g)
-	}
-	for _, c := range policy.Conditions {
-		xast.Inspect(xast.NewNode(c.Body), func(n xast.IsNode) bool {
-			if v, ok := n.(xast.NodeValue); ok {
-				if e, ok := v.Value.(types.EntityUID); ok {
-					add(e)
-				}
-			}
-			return true
-		})
 	}
 	return all
 }

@@ -283,14 +283,9 @@ func (r *reader) principal(c Case) *principal.Principal {
 // requests are each operation on each model.
 func (r *reader) requests(c Case) []*operation.Request {
 	all := map[string][]*operation.Operation{} // by name, and by name of group
-	for _, op := range operation.All() {
-		if op.IsList() || all[string(op.Name)] != nil {
-			continue
-		}
-		all[string(op.Name)] = []*operation.Operation{op}
-	}
-	for _, ops := range maps.Clone(all) {
-		all[string(ops[0].Group)] = append(all[string(ops[0].Group)], ops[0])
+	for _, op := range operation.Decided() {
+		all[string(op.Name)] = append(all[string(op.Name)], op)
+		all[string(op.Group)] = append(all[string(op.Group)], op)
 	}
 	named := slices.Sorted(maps.Keys(all))
 	if len(c.Operation) == 0 {

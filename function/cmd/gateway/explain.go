@@ -161,13 +161,11 @@ func (q question) check(c *config.Config) error {
 // operations are the names of those that policies decide.
 func operations() []string {
 	var names []string
-	for _, op := range operation.All() {
-		if !op.IsList() {
-			names = append(names, string(op.Name))
-		}
+	for _, op := range operation.Decided() {
+		names = append(names, string(op.Name))
 	}
 	slices.Sort(names)
-	return slices.Compact(names)
+	return names
 }
 
 // principal finds the client. Nothing of a token is in its errors but what its claims say.
