@@ -29,7 +29,7 @@ type Matrix struct {
 	Rows    []Row
 	Columns []Column
 	// Policies are all in force, sorted by their ids.
-	Policies []*Source
+	Policies []*Written
 	// cells are those of each row, in the order of Columns. Cells that say the same are one.
 	cells [][]*Cell
 }
@@ -88,24 +88,12 @@ type Part struct {
 
 // Reason is a policy that has a say.
 type Reason struct {
-	*Source
+	*Written
 	// Conditional says that it matches only some of the requests, by what it Reads of them.
 	Conditional bool
 	Reads       []string
 	// Errs says that its evaluation may err, which denies.
 	Errs bool
-}
-
-// Source is a policy as it was written.
-type Source struct {
-	ID      string
-	Forbids bool
-	File    string
-	Line    int
-	Text    string
-	// Meaning is the policy in one form, without its id: it is the same where only layout, comments and annotations
-	// differ.
-	Meaning string
 }
 
 // Named is what policies tell clients apart by.
@@ -178,7 +166,7 @@ func named(policy *xast.Policy) []types.EntityUID {
 
 // clause is a policy with what the matrix must know of it.
 type clause struct {
-	Source
+	Written
 	index int
 	ast   *xast.Policy
 	// reads are the paths of what its conditions read and a row may leave open, by their names.
@@ -197,9 +185,7 @@ type request struct{ operation, resource, ask int }
 func (p *Policies) clauses() []*clause {
 	var all []*clause
 	for id, policy := range p.set.All() {
-		pos := policy.Position()
-		c := &clause{ast: (*xast.Policy)(policy.AST()), reads: map[string][]string{}}
-		c.Source = Source{ID: string(id), Forbids: policy.Effect() == cedar.Forbid, File: pos.Filename, Line: pos.Line, Text: p.written[id].Text}
+		c := &clause{Written: *p.written[id], ast: (*xast.Policy)(policy.AST()), reads: map[string][]string{}}
 		plain := *policy.AST()
 		plain.Annotations = nil
 		c.Meaning = string(cedar.NewPolicyFromAST(&plain).MarshalCedar())
@@ -319,7 +305,7 @@ func (p *Policies) Matrix(named Named) *Matrix {
 	}
 	m := &Matrix{Columns: mk.columns}
 	for _, c := range mk.clauses {
-		m.Policies = append(m.Policies, &c.Source)
+		m.Policies = append(m.Policies, &c.Written)
 	}
 	for _, r := range mk.rows() {
 		m.Rows = append(m.Rows, r)
@@ -577,7 +563,7 @@ func (mk *maker) part(v *view, here []*clause, op, at int) *Part {
 		if all[i]&(yes|errs) == 0 {
 			continue
 		}
-		r := Reason{Source: &c.Source, Conditional: all[i] != yes && all[i] != errs, Errs: all[i]&errs != 0}
+		r := Reason{Written: &c.Written, Conditional: all[i] != yes && all[i] != errs, Errs: all[i]&errs != 0}
 		if r.Conditional {
 			r.Reads = c.open(v, about)
 		}

@@ -12,7 +12,11 @@ type Written struct {
 	File string `json:"file"`
 	Line int    `json:"line"`
 	// Text is the policy's own, from its first annotation to its semicolon.
-	Text string `json:"text"`
+	Text    string `json:"text"`
+	Forbids bool   `json:"-"`
+	// Meaning is, in a matrix, the policy in one form, without its id: it is the same where only layout, comments
+	// and annotations differ.
+	Meaning string `json:"-"`
 
 	// scope is what stands for principal, action and resource, and conditions are the clauses, when
 	// or unless included; all as they were written.
@@ -33,7 +37,7 @@ func (p *Policies) Written() []Written {
 // own form of a policy would be another text than the one its author looks for.
 func newWritten(policy *cedar.Policy, text string) *Written {
 	pos := policy.Position()
-	w := &Written{ID: idOf(policy), File: pos.Filename, Line: pos.Line, Text: text}
+	w := &Written{ID: idOf(policy), File: pos.Filename, Line: pos.Line, Text: text, Forbids: policy.Effect() == cedar.Forbid}
 	s := scanner{text: text}
 	word := s.next()
 	for word == "@" {

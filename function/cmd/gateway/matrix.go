@@ -91,11 +91,11 @@ func fill(c *config.Config, from *policy.Matrix) *matrix.Matrix {
 	for _, col := range from.Columns {
 		m.Columns = append(m.Columns, matrix.Column{Model: col.Model, Upstream: col.Upstream, Group: string(col.Group), Operations: texts(col.Operations)})
 	}
-	cells, policies := map[*policy.Cell]*matrix.Cell{}, map[*policy.Source]*matrix.Policy{}
+	cells, policies := map[*policy.Cell]*matrix.Cell{}, map[*policy.Written]*matrix.Policy{}
 	for _, s := range from.Policies {
-		p := matrix.Policy(*s)
-		policies[s] = &p
-		m.Policies = append(m.Policies, &p)
+		p := &matrix.Policy{ID: s.ID, Forbids: s.Forbids, File: s.File, Line: s.Line, Text: s.Text, Meaning: s.Meaning}
+		policies[s] = p
+		m.Policies = append(m.Policies, p)
 	}
 	for i, r := range from.Rows {
 		m.Rows = append(m.Rows, matrix.Row(r))
@@ -112,12 +112,12 @@ func fill(c *config.Config, from *policy.Matrix) *matrix.Matrix {
 	return m
 }
 
-func fillCell(was *policy.Cell, policies map[*policy.Source]*matrix.Policy) *matrix.Cell {
+func fillCell(was *policy.Cell, policies map[*policy.Written]*matrix.Policy) *matrix.Cell {
 	cell := &matrix.Cell{Outcome: matrix.Outcome(was.Outcome)}
 	for _, p := range was.Parts {
 		part := matrix.Part{Outcome: matrix.Outcome(p.Outcome), Operations: texts(p.Operations)}
 		for _, r := range p.Reasons {
-			part.Reasons = append(part.Reasons, matrix.Reason{Policy: policies[r.Source], Conditional: r.Conditional, Errs: r.Errs, Reads: r.Reads})
+			part.Reasons = append(part.Reasons, matrix.Reason{Policy: policies[r.Written], Conditional: r.Conditional, Errs: r.Errs, Reads: r.Reads})
 		}
 		cell.Parts = append(cell.Parts, part)
 	}
