@@ -4,9 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
-	"unicode"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -40,30 +38,6 @@ func (f Fault) text(severity string) string {
 	}
 	b.WriteString(f.Message)
 	return Printable(b.String())
-}
-
-// Printable is s on one line, with everything escaped that a terminal obeys, or that turns the direction of a
-// line. What people are shown holds what others wrote: names, claims, policies.
-func Printable(s string) string { return printable(s, "") }
-
-// PrintableText is Printable for several lines: line ends and tabs stay.
-func PrintableText(s string) string { return printable(s, "\n\t") }
-
-func printable(s, keep string) string {
-	clean := func(r rune) bool { return unicode.IsPrint(r) || strings.ContainsRune(keep, r) }
-	if strings.IndexFunc(s, func(r rune) bool { return !clean(r) }) < 0 {
-		return s
-	}
-	var b strings.Builder
-	for _, r := range s {
-		if clean(r) {
-			b.WriteRune(r)
-			continue
-		}
-		quoted := strconv.QuoteRuneToASCII(r)
-		b.WriteString(quoted[1 : len(quoted)-1])
-	}
-	return b.String()
 }
 
 // Fault is one that another package finds, at a path of the document or the nearest thing around it.

@@ -8,7 +8,6 @@ import (
 	"io"
 	"slices"
 	"strings"
-	"unicode"
 	"unicode/utf8"
 
 	"llmgateway.dev/gateway/internal/config"
@@ -424,23 +423,11 @@ func writePolicies(b *bufio.Writer, policies []*Policy) {
 	b.WriteString("\n  ]\n}\n")
 }
 
-// marshal is a value in ASCII where it isn't printable, so that it can be looked at.
+// marshal is a value on one line that can be looked at.
 func marshal(v any) string {
 	var text strings.Builder
 	e := json.NewEncoder(&text)
 	e.SetEscapeHTML(false)
 	e.Encode(v)
-	var b strings.Builder
-	for _, r := range strings.TrimSuffix(text.String(), "\n") {
-		switch {
-		case unicode.IsPrint(r):
-			b.WriteRune(r)
-		case r > 0xffff:
-			r -= 0x10000
-			fmt.Fprintf(&b, `\u%04x\u%04x`, 0xd800+r>>10, 0xdc00+r&0x3ff)
-		default:
-			fmt.Fprintf(&b, `\u%04x`, r)
-		}
-	}
-	return b.String()
+	return config.PrintableJSON(strings.TrimSuffix(text.String(), "\n"))
 }

@@ -131,10 +131,15 @@ func explain(ctx context.Context, args []string, stdout, stderr io.Writer) error
 }
 
 func writeJSON(w io.Writer, v any) error {
-	e := json.NewEncoder(w)
+	var text strings.Builder
+	e := json.NewEncoder(&text)
 	e.SetEscapeHTML(false)
 	e.SetIndent("", "  ")
-	return e.Encode(v)
+	if err := e.Encode(v); err != nil {
+		return err
+	}
+	_, err := io.WriteString(w, config.PrintableJSON(text.String()))
+	return err
 }
 
 // check wants an operation and a model that exist, and go together.

@@ -116,6 +116,7 @@ models: {a: {targets: [{upstream: local, model: b}]}}
 	for _, args := range [][]string{
 		{"explain", "--config", file, "--claims", filepath.Join(dir, "claims.json"), "--operation", "messages.create", "--model", "a"},
 		{"explain", "--config", file, "--claims", filepath.Join(dir, "claims.json"), "--all"},
+		{"explain", "--config", file, "--claims", filepath.Join(dir, "claims.json"), "--operation", "messages.create", "--model", "a", "--json"},
 		{"check", "--config", file},
 	} {
 		var out strings.Builder
