@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+
+	"llmgateway.dev/gateway/function"
 )
 
 // boundless is limits of every kind that refuse nothing.
@@ -64,6 +66,35 @@ type null struct{ h http.Header }
 func (n *null) Header() http.Header         { return n.h }
 func (n *null) WriteHeader(int)             {}
 func (n *null) Write(b []byte) (int, error) { return len(b), nil }
+
+// canned is an upstream that costs nothing, nor does the way to it.
+type canned struct{}
+
+func (canned) RoundTrip(r *http.Request) (*http.Response, error) {
+	io.Copy(io.Discard, r.Body)
+	const answer = `{"id":"chatcmpl-1","object":"chat.completion","created":1764000000,"model":"gpt-4-turbo-2024-04-09","choices":[{"index":0,"message":{"role":"assistant","content":"The capital of France is Paris."},"finish_reason":"stop"}],"usage":{"prompt_tokens":300,"completion_tokens":7,"total_tokens":307,"prompt_tokens_details":{"cached_tokens":128},"completion_tokens_details":{"reasoning_tokens":0}}}`
+	return &http.Response{
+		StatusCode: 200, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, ContentLength: int64(len(answer)),
+		Header: http.Header{"Content-Type": {"application/json"}, "X-Request-Id": {"req_1"}, "Date": {"Thu, 26 Nov 2026 10:00:00 GMT"}},
+		Body:   io.NopCloser(strings.NewReader(answer)),
+	}, nil
+}
+
+// BenchmarkWalk is what the gateway itself costs, all features on, without the network on either side.
+func BenchmarkWalk(b *testing.B) {
+	s := open(b, setting{config: limited(boundless, "memory")})
+	s.want(s.chat("pipeline", hello), 200, "")
+	function.Over(s.handler, canned{})
+	s.records.discard = true
+	token := "Bearer " + s.issuer.Token("pipeline")
+	body := `{"model":"gpt-4-turbo","max_tokens":100,"messages":[{"role":"user","content":"` + strings.Repeat("What is the capital of France? ", 38) + `"}]}`
+	b.ReportAllocs()
+	for b.Loop() {
+		req, _ := http.NewRequest("POST", chatPath, strings.NewReader(body))
+		req.Header = http.Header{"Authorization": {token}, "Content-Type": {"application/json"}, "User-Agent": {"bench"}}
+		s.handler.ServeHTTP(&null{http.Header{}}, req)
+	}
+}
 
 // BenchmarkWarmList is the walk without an upstream: token, operation, the decisions, the record.
 func BenchmarkWarmList(b *testing.B) {

@@ -256,11 +256,16 @@ func (a *answer) code() string {
 type records struct {
 	mu   sync.Mutex
 	text strings.Builder
+	// discard keeps those of a benchmark from growing for ever.
+	discard bool
 }
 
 func (r *records) Write(line []byte) (int, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.discard {
+		return len(line), nil
+	}
 	return r.text.Write(line)
 }
 

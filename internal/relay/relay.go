@@ -32,7 +32,7 @@ type Relay struct {
 
 // New returns a Relay that waits at most s.UpstreamHeaderTimeout for the head of an answer.
 func New(s config.Server) *Relay {
-	return &Relay{transport: &http.Transport{
+	return Over(&http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
 		DialContext:           (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
 		ForceAttemptHTTP2:     true,
@@ -43,8 +43,11 @@ func New(s config.Server) *Relay {
 		IdleConnTimeout:        30 * time.Second,
 		MaxResponseHeaderBytes: 256 << 10,
 		DisableCompression:     true, // bytes are passed as they come
-	}}
+	})
 }
+
+// Over returns a Relay over another transport.
+func Over(transport http.RoundTripper) *Relay { return &Relay{transport: transport} }
 
 // Call is what is sent.
 type Call struct {
