@@ -34,8 +34,8 @@ func (k kind) settles() bool { return k != requests }
 // period is a budget's calendar day or month in its zone.
 type period struct {
 	from, until time.Time
-	// suffix ends the keys of its counts.
-	suffix string
+	// name ends the keys of its counts.
+	name string
 }
 
 func newPeriod(k kind, at time.Time) *period {
@@ -44,7 +44,7 @@ func newPeriod(k kind, at time.Time) *period {
 	if k == month {
 		p.from, p.until = begin(y, m, 1, at.Location()), begin(y, m+1, 1, at.Location())
 	}
-	p.suffix = p.from.Format(":2006-01-02")
+	p.name = p.from.Format(":2006-01-02")
 	return &p
 }
 
@@ -76,17 +76,28 @@ func (k kind) unit() int64 {
 
 // charge is what a reservation takes from one count.
 type charge struct {
-	rule    *rule
-	kind    kind
-	subject string
-	key     string
+	rule *rule
+	kind kind
+	at   place
 	// most is what the limit allows, amount what is taken: requests, tokens or nano-USD.
 	most, amount int64
 	// fixed is that part of amount which no usage is ever told of: a batch's.
 	fixed int64
-	// from and until are a budget's period.
-	from, until time.Time
+	// period is a budget's.
+	*period
 }
+
+// place tells a count from all others.
+type place struct {
+	// of begins its key: the limit's and the kind's.
+	of      string
+	subject string
+	// period is its first day, "" where the kind has none.
+	period string
+}
+
+// key names the count in a store that others look into, where subjects neither grow nor are read.
+func (p place) key() string { return p.of + digest(p.subject) + p.period }
 
 // level is how full a count is. Of a rate, used is in its unit, and drains.
 type level struct {

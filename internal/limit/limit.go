@@ -18,7 +18,6 @@ package limit
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -79,6 +78,8 @@ func (l *Limits) Warm(ctx context.Context) {
 
 // store keeps counts.
 type store interface {
+	// name returns a new name for a reservation.
+	name() string
 	// take takes all of the charges, or none; id names the reservation. It returns the counts'
 	// levels, after the charges where they were taken, and the store's time. The error is
 	// errPeriod where a charge's period isn't that of the returned time.
@@ -110,8 +111,8 @@ type rule struct {
 type bounds struct {
 	kind kind
 	most int64
-	// prefix begins the keys of its counts; the digest of a subject follows.
-	prefix string
+	// of begins the keys of its counts.
+	of string
 	// latest is the period that was charged last.
 	latest *atomic.Pointer[period]
 }
@@ -167,7 +168,17 @@ func digest(s string) string {
 func (r *rule) matchesClient(who *principal.Principal) bool {
 	return (r.Issuers == nil || slices.Contains(r.Issuers, who.Issuer)) &&
 		(r.Clients == nil || slices.Contains(r.Clients, who.ID())) &&
-		(r.Groups == nil || len(r.groupsOf(who)) > 0)
+		(r.Groups == nil || r.firstGroupOf(who) != "")
+}
+
+// firstGroupOf is the first of the rule's groups that the client is in, or "".
+func (r *rule) firstGroupOf(who *principal.Principal) string {
+	for _, g := range r.Groups {
+		if _, is := slices.BinarySearch(who.Groups, g); is {
+			return g
+		}
+	}
+	return ""
 }
 
 // groupsOf lists those of the rule's groups that the client is in, in the rule's order.
@@ -223,7 +234,7 @@ func (l *Limits) Reserve(ctx context.Context, who *principal.Principal, req *ope
 	if len(l.rules) == 0 {
 		return &Reservation{}, nil
 	}
-	r := &Reservation{limits: l, id: rand.Text(), calls: l.calls(req)}
+	r := &Reservation{limits: l, id: l.store.name(), calls: l.calls(req)}
 	matched := l.match(r, who)
 	if len(matched) == 0 {
 		return r, nil
@@ -280,7 +291,7 @@ func (l *Limits) match(r *Reservation, who *principal.Principal) []matched {
 			continue
 		}
 		if r.Group == "" && rule.Groups != nil {
-			r.Group = rule.groupsOf(who)[0]
+			r.Group = rule.firstGroupOf(who)
 		}
 		found = append(found, matched{rule, calls, rule.subjects(who, calls)})
 	}
@@ -296,12 +307,15 @@ type matched struct {
 
 // charges are what the calls take from each count at that time.
 func (l *Limits) charges(all []matched, now time.Time) []charge {
-	var charges []charge
+	size := 0
+	for _, m := range all {
+		size += len(m.subjects) * len(m.bounds)
+	}
+	charges := make([]charge, 0, size)
 	for _, m := range all {
 		for _, subject := range m.subjects {
-			key := digest(subject)
 			for _, b := range m.bounds {
-				c := m.charge(b, subject, key, now)
+				c := m.charge(b, subject, now)
 				for _, call := range m.calls {
 					if m.Per == config.PerModel && !slices.Contains(call.models, subject) {
 						continue
@@ -317,19 +331,18 @@ func (l *Limits) charges(all []matched, now time.Time) []charge {
 	return charges
 }
 
-// charge is an empty one for the count of the subject, whose digest is key.
-func (r *rule) charge(b bounds, subject, key string, now time.Time) charge {
-	c := charge{rule: r, kind: b.kind, subject: subject, most: b.most}
+// charge is an empty one for the subject's count.
+func (r *rule) charge(b bounds, subject string, now time.Time) charge {
+	c := charge{rule: r, kind: b.kind, at: place{of: b.of, subject: subject}, most: b.most}
 	if !b.kind.isBudget() {
-		c.key = b.prefix + key
 		return c
 	}
-	p := b.latest.Load()
-	if p == nil || now.Before(p.from) || !now.Before(p.until) {
-		p = newPeriod(b.kind, now.In(r.zone))
-		b.latest.Store(p)
+	c.period = b.latest.Load()
+	if c.period == nil || now.Before(c.from) || !now.Before(c.until) {
+		c.period = newPeriod(b.kind, now.In(r.zone))
+		b.latest.Store(c.period)
 	}
-	c.from, c.until, c.key = p.from, p.until, b.prefix+key+p.suffix
+	c.at.period = c.name
 	return c
 }
 

@@ -2,7 +2,6 @@ package limit
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"time"
 )
@@ -13,9 +12,7 @@ type memory struct {
 	now func() time.Time
 
 	mu     sync.Mutex
-	counts map[string]*count
-	// open are the reservations that are not settled.
-	open map[string]bool
+	counts map[place]*count
 	// sweep is how many counts there may be before those are dropped that count nothing any more.
 	sweep int
 }
@@ -35,12 +32,15 @@ type count struct {
 const leastSweep = 4096
 
 func newMemory(now func() time.Time) *memory {
-	return &memory{now: now, counts: map[string]*count{}, open: map[string]bool{}, sweep: leastSweep}
+	return &memory{now: now, counts: map[place]*count{}, sweep: leastSweep}
 }
 
 func (m *memory) warm(context.Context) {}
 
-func (m *memory) take(_ context.Context, id string, charges []charge) (bool, []level, time.Time, error) {
+// name is none: a reservation is settled once, and by the process that made it.
+func (m *memory) name() string { return "" }
+
+func (m *memory) take(_ context.Context, _ string, charges []charge) (bool, []level, time.Time, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := m.now()
@@ -51,7 +51,7 @@ func (m *memory) take(_ context.Context, id string, charges []charge) (bool, []l
 		if c.kind.isBudget() && (now.Before(c.from) || !now.Before(c.until)) {
 			return false, nil, now, errPeriod
 		}
-		if n := m.counts[c.key]; n != nil {
+		if n := m.counts[c.at]; n != nil {
 			n.drain(c.most, now)
 			levels[i] = n.level
 		}
@@ -61,7 +61,6 @@ func (m *memory) take(_ context.Context, id string, charges []charge) (bool, []l
 		return false, levels, now, nil
 	}
 	m.tidy(now)
-	m.open[id] = true
 	for i := range charges {
 		c := &charges[i]
 		n := m.count(c, now)
@@ -75,13 +74,9 @@ func (m *memory) take(_ context.Context, id string, charges []charge) (bool, []l
 	return true, levels, now, nil
 }
 
-func (m *memory) settle(_ context.Context, id string, charges []charge, used []int64, _ bool) ([]level, error) {
+func (m *memory) settle(_ context.Context, _ string, charges []charge, used []int64, _ bool) ([]level, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if !m.open[id] {
-		return nil, errors.New("there is no such reservation")
-	}
-	delete(m.open, id)
 	now := m.now()
 	levels := make([]level, len(charges))
 	for i := range charges {
@@ -102,7 +97,7 @@ func (m *memory) peek(_ context.Context, charges []charge) ([]level, time.Time, 
 	now := m.now()
 	levels := make([]level, len(charges))
 	for i := range charges {
-		if n := m.counts[charges[i].key]; n != nil {
+		if n := m.counts[charges[i].at]; n != nil {
 			n.drain(charges[i].most, now)
 			levels[i] = n.level
 		}
@@ -112,10 +107,13 @@ func (m *memory) peek(_ context.Context, charges []charge) ([]level, time.Time, 
 
 // count is the charge's, as full as it is now.
 func (m *memory) count(c *charge, now time.Time) *count {
-	n := m.counts[c.key]
+	n := m.counts[c.at]
 	if n == nil {
-		n = &count{at: now, until: c.until, kind: c.kind, most: c.most}
-		m.counts[c.key] = n
+		n = &count{at: now, kind: c.kind, most: c.most}
+		if c.period != nil {
+			n.until = c.until
+		}
+		m.counts[c.at] = n
 	}
 	n.drain(c.most, now)
 	return n

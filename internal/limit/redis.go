@@ -2,6 +2,7 @@ package limit
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	_ "embed"
@@ -154,6 +155,8 @@ func (s *shared) warm(ctx context.Context) {
 	s.client.Ping(ctx) // a request will say what is wrong
 }
 
+func (s *shared) name() string { return rand.Text() }
+
 func (s *shared) take(ctx context.Context, id string, charges []charge) (bool, []level, time.Time, error) {
 	return s.run(ctx, "take", id, charges, nil)
 }
@@ -188,7 +191,8 @@ func (s *shared) ask(ctx context.Context, what, id string, charges []charge, use
 	args = append(args, what, id, s.lease.Microseconds())
 	for i := range charges {
 		c := &charges[i]
-		keys = append(keys, c.key, c.key+":held")
+		key := c.at.key()
+		keys = append(keys, key, key+":held")
 		var spent, from, until int64
 		if used != nil {
 			spent = used[i]

@@ -7,7 +7,6 @@ import (
 	"math"
 	"net"
 	"net/http"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -121,7 +120,13 @@ func (r *Reservation) settleBehind(charges []charge, used []int64) {
 
 // settled are the charges that are settled at all.
 func (r *Reservation) settled() []charge {
-	return slices.DeleteFunc(slices.Clone(r.charges), func(c charge) bool { return !c.kind.settles() })
+	charges := make([]charge, 0, len(r.charges))
+	for _, c := range r.charges {
+		if c.kind.settles() {
+			charges = append(charges, c)
+		}
+	}
+	return charges
 }
 
 func (r *Reservation) settle(ctx context.Context, used func(*charge) int64) {

@@ -87,7 +87,7 @@ func (l *Limits) shown(who *principal.Principal, models []string, now time.Time)
 				s.Model = subject
 			}
 			for _, b := range r.bounds {
-				s.charges = append(s.charges, r.charge(b, subject, digest(subject), now))
+				s.charges = append(s.charges, r.charge(b, subject, now))
 			}
 			all = append(all, s)
 		}
