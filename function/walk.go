@@ -66,10 +66,11 @@ func (x *exchange) walk() error {
 	return nil
 }
 
+var errTooLong error = apierror.New(apierror.UpstreamTimeout, "the request took longer than the gateway allows; ask for less")
+
 // ServeHTTP is where each request begins (limits of time) and ends (errors, the audit record).
 func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	ctx, cancel := context.WithTimeoutCause(r.Context(), g.config.Server.RequestTimeout,
-		apierror.New(apierror.UpstreamTimeout, "the request took longer than the gateway allows; ask for less"))
+	ctx, cancel := context.WithTimeoutCause(r.Context(), g.config.Server.RequestTimeout, errTooLong)
 	defer cancel()
 	x := &exchange{gateway: g, w: w, r: r, ctx: ctx, release: func() {}, record: &audit.Record{RequestID: rand.Text(), Start: time.Now(), Request: r}}
 	w.Header().Set("X-Request-Id", x.record.RequestID)
@@ -164,11 +165,12 @@ func (x *exchange) read() error {
 	return nil
 }
 
+var errElsewhere = errors.New("the path names another project or location than the upstream's")
+
 // decide asks the policies.
 func (x *exchange) decide() error {
 	d := x.policies.Decide(x.who, x.request, time.Now())
-	d.Keep(func(r policy.Route) bool { return upstream.IsOf(x.config.Upstreams[r.Upstream], x.request) },
-		errors.New("the path names another project or location than the upstream's"))
+	d.Keep(func(r policy.Route) bool { return upstream.IsOf(x.config.Upstreams[r.Upstream], x.request) }, errElsewhere)
 	x.decision = d
 	x.record.DecisionID, x.record.Policies, x.record.PolicyErrors, x.record.DecisionRemembered = d.ID, d.Policies, d.Errors, d.Remembered
 	x.record.Decision = "allow"

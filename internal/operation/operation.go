@@ -295,21 +295,20 @@ func (r *Route) matchPath(path string) bool {
 		r.Path, r.Model = path, model
 		return err == nil
 	}
-	want, got := strings.Split(pattern, "/"), strings.Split(path, "/")
-	if len(want) != len(got) {
-		return false
-	}
-	for i := range want {
-		name, verb, variable := strings.Cut(strings.TrimPrefix(want[i], "{"), "}")
+	for left, rest, more, also := pattern, path, true, true; more || also; {
+		var want, got string
+		want, left, more = strings.Cut(left, "/")
+		got, rest, also = strings.Cut(rest, "/")
+		name, verb, variable := strings.Cut(strings.TrimPrefix(want, "{"), "}")
+		if more != also || !variable && want != got {
+			return false
+		}
 		if !variable {
-			if want[i] != got[i] {
-				return false
-			}
 			continue
 		}
-		value, asked, _ := strings.Cut(got[i], ":")
+		value, asked, _ := strings.Cut(got, ":")
 		if name != "model" {
-			value, asked = got[i], ""
+			value, asked = got, ""
 		} else if verb != ":"+asked {
 			return false
 		}

@@ -3,6 +3,7 @@ package operation
 import (
 	"bytes"
 	"slices"
+	"sync"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -96,11 +97,22 @@ func Read(route Route, body []byte) (*Request, error) {
 	return req, nil
 }
 
+// decoders have read ordinary bodies: what they remember names in is no larger than those.
+var decoders = sync.Pool{New: func() any { return new(jsontext.Decoder) }}
+
+const ordinary = 64 << 10
+
+var nothing = bytes.NewReader(nil)
+
 func (r *Request) readJSON() error {
 	if len(r.body) == 0 {
 		return apierror.New(apierror.InvalidRequest, "the body is missing; send a JSON object")
 	}
 	p := parser{}
+	if len(r.body) <= ordinary {
+		p.dec = decoders.Get().(*jsontext.Decoder)
+		defer func() { p.dec.Reset(nothing); decoders.Put(p.dec) }()
+	}
 	if err := p.parse(r.body, 0, r.Fields); err != nil {
 		return err
 	}

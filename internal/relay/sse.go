@@ -3,7 +3,6 @@ package relay
 import (
 	"bufio"
 	"bytes"
-	"encoding/json"
 )
 
 // maxEvent bounds what is held of one event before it is passed on. A larger event goes through in
@@ -98,7 +97,7 @@ func isLast(event []byte) bool {
 			FinishReason string `json:"finishReason"`
 		} `json:"candidates"`
 	}
-	if json.Unmarshal(d, &e) != nil {
+	if unmarshal(d, &e) != nil {
 		return false
 	}
 	switch e.Type {
@@ -132,7 +131,7 @@ func readEvent(event []byte, o *Outcome) (onlyUsage bool) {
 		return false // nothing more to learn: most events of a stream
 	}
 	var s summary
-	if json.Unmarshal(data(event), &s) != nil {
+	if unmarshal(data(event), &s) != nil {
 		if tellsUsage(event) {
 			o.absurd, o.Usage = true, nil
 		}

@@ -2,7 +2,8 @@ package relay
 
 import (
 	"cmp"
-	"encoding/json"
+
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // Usage is what an answer says it cost, in tokens. Input includes Cached, Output includes Reasoning.
@@ -13,10 +14,10 @@ type Usage struct {
 
 // summary is the part of an answer, or of a stream's event, that the gateway reads, in all dialects.
 type summary struct {
-	Type    string            `json:"type"`
-	Model   string            `json:"model"`
-	Choices []json.RawMessage `json:"choices"`
-	Usage   *tokens           `json:"usage"`
+	Type    string           `json:"type"`
+	Model   string           `json:"model"`
+	Choices []jsontext.Value `json:"choices"`
+	Usage   *tokens          `json:"usage"`
 	// Response is what the events of a streamed response speak of
 	// (platform.openai.com/docs/api-reference/responses-streaming), Message those of a streamed message
 	// (docs.anthropic.com/en/docs/build-with-claude/streaming).
