@@ -27,8 +27,9 @@ type inquiry struct {
 	// lenient lets through what the policies deny, and nothing else that is denied: audit mode.
 	lenient bool
 
-	// verdicts are those already reached, so that a request that names a model often costs once.
-	verdicts map[resource]verdict
+	// verdicts are those already reached. A request that names a model often costs once: the first
+	// maxSought are looked through.
+	verdicts []reached
 	// asked is the Cedar form of the above, made when the first verdict isn't remembered.
 	asked *asked
 	// prefix is what the keys of all verdicts begin with, before their resource.
@@ -43,6 +44,14 @@ type asked struct {
 // resource is a model in one upstream or, where model is "", the upstream itself.
 type resource struct{ model, upstream string }
 
+// maxSought is more than most requests ask for.
+const maxSought = 32
+
+type reached struct {
+	resource
+	verdict
+}
+
 // verdict is the outcome of one evaluation of all policies.
 type verdict struct {
 	allowed          bool
@@ -54,7 +63,7 @@ type verdict struct {
 type key [sha256.Size]byte
 
 func (p *Policies) inquire(who *principal.Principal, op *operation.Operation, ask operation.Ask, at time.Time) *inquiry {
-	q := &inquiry{Policies: p, who: who, operation: op, ask: ask, time: at, verdicts: map[resource]verdict{}}
+	q := &inquiry{Policies: p, who: who, operation: op, ask: ask, time: at}
 	if p.remembered != nil {
 		q.prefix = q.encode()
 	}
@@ -75,11 +84,13 @@ func (q *inquiry) decidable() bool {
 
 // allows reports whether the operation is let through on the resource.
 func (q *inquiry) allows(r resource) bool {
-	v, reached := q.verdicts[r]
-	if !reached {
-		v = q.recall(r)
-		q.verdicts[r] = v
+	for i := range min(len(q.verdicts), maxSought) {
+		if v := &q.verdicts[i]; v.resource == r {
+			return v.allowed || q.lenient
+		}
 	}
+	v := q.recall(r)
+	q.verdicts = append(q.verdicts, reached{r, v})
 	return v.allowed || q.lenient
 }
 
@@ -99,7 +110,7 @@ func (q *inquiry) recall(r resource) verdict {
 
 // key is that of the verdict on the resource.
 func (q *inquiry) key(r resource) key {
-	return sha256.Sum256(text(text(slices.Clip(q.prefix), r.model), r.upstream))
+	return sha256.Sum256(text(text(q.prefix, r.model), r.upstream))
 }
 
 // encode writes the inquiry so that no two different ones read alike: each text and each list after
@@ -116,8 +127,10 @@ func (q *inquiry) encode() []byte {
 		}
 	}
 	b = binary.AppendUvarint(b, uint64(len(q.who.Claims)))
-	for _, name := range slices.Sorted(maps.Keys(q.who.Claims)) {
-		b = text(text(b, name), q.who.Claims[name])
+	if len(q.who.Claims) > 0 {
+		for _, name := range slices.Sorted(maps.Keys(q.who.Claims)) {
+			b = text(text(b, name), q.who.Claims[name])
+		}
 	}
 	b = flag(b, q.ask.Stream)
 	b = flag(b, q.ask.MaxOutputTokens != nil)
