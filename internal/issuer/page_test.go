@@ -16,24 +16,8 @@ import (
 
 	"llmgateway.dev/gateway/internal/config"
 	"llmgateway.dev/gateway/internal/issuer/issuertest"
+	"llmgateway.dev/gateway/test/pages"
 )
-
-// block is a fenced block of a page, with the heading it stands under.
-type block struct{ heading, language, text string }
-
-var fence = regexp.MustCompile("(?ms)^## (.*?)$|^```([a-z]*)\n(.*?)^```$")
-
-func blocks(page string) (all []block) {
-	heading := ""
-	for _, m := range fence.FindAllStringSubmatch(page, -1) {
-		if m[1] != "" {
-			heading = m[1]
-			continue
-		}
-		all = append(all, block{heading, m[2], m[3]})
-	}
-	return all
-}
 
 // rest is what a configuration needs besides issuers.
 const rest = `
@@ -41,15 +25,15 @@ policies: {files: [gateway.cedar]}
 upstreams: {local: {kind: openai, base_url: "http://127.0.0.1:1/v1"}}
 `
 
-// page reads docs/identity-providers.md. What is written for the gateway is yaml there; what is
+// blocks are those of docs/identity-providers.md. What is written for the gateway is yaml there; what is
 // applied at a provider is yml.
-func page(t *testing.T) []block {
+func blocks(t *testing.T) []pages.Block {
 	t.Helper()
-	text, err := os.ReadFile("../../docs/identity-providers.md")
+	page, err := pages.Read("../../docs", "identity-providers.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	return blocks(string(text))
+	return page.Blocks
 }
 
 // load has the production loader read entries, beside the key set that one of them names.
@@ -90,15 +74,15 @@ func load(t *testing.T, entries ...string) []config.Issuer {
 // The entries of the page for identity providers are loaded, each alone and all together.
 func TestEveryEntryOfThePageIsLoaded(t *testing.T) {
 	var all []string
-	for _, b := range page(t) {
-		switch b.language {
+	for _, b := range blocks(t) {
+		switch b.Language {
 		case "yaml":
-			load(t, b.text)
-			all = append(all, b.text)
+			load(t, b.Text)
+			all = append(all, b.Text)
 		case "yml":
 			var applied map[string]any
-			if err := yaml.Unmarshal([]byte(b.text), &applied); err != nil {
-				t.Errorf("%s: %v in\n%s", b.heading, err, b.text)
+			if err := yaml.Unmarshal([]byte(b.Text), &applied); err != nil {
+				t.Errorf("%s: %v in\n%s", b.Heading, err, b.Text)
 			}
 		}
 	}
@@ -111,11 +95,11 @@ func TestEveryEntryOfThePageIsLoaded(t *testing.T) {
 // Every token of the page is mapped to what the block after it says: what /whoami would answer, or why
 // it is refused.
 func TestEveryTokenOfThePageMapsToTheClientBelowIt(t *testing.T) {
-	all := page(t)
+	all := blocks(t)
 	var entries []string
 	for _, b := range all {
-		if b.language == "yaml" {
-			entries = append(entries, b.text)
+		if b.Language == "yaml" {
+			entries = append(entries, b.Text)
 		}
 	}
 	var now time.Time
@@ -129,41 +113,41 @@ func TestEveryTokenOfThePageMapsToTheClientBelowIt(t *testing.T) {
 			Iss string
 			Iat int64
 		}
-		if b.language != "json" {
+		if b.Language != "json" {
 			continue
 		}
-		if err := json.Unmarshal([]byte(b.text), &token); err != nil {
-			t.Errorf("%s: %v in\n%s", b.heading, err, b.text)
+		if err := json.Unmarshal([]byte(b.Text), &token); err != nil {
+			t.Errorf("%s: %v in\n%s", b.Heading, err, b.Text)
 		}
 		if token.Iss == "" {
 			continue
 		}
-		if i+1 == len(all) || all[i+1].heading != b.heading {
-			t.Fatalf("%s: nothing below the token says whom it speaks for", b.heading)
+		if i+1 == len(all) || all[i+1].Heading != b.Heading {
+			t.Fatalf("%s: nothing below the token says whom it speaks for", b.Heading)
 		}
 		shown[token.Iss]++
 		now = time.Unix(token.Iat, 0)
-		who, err := issuers.Map([]byte(b.text))
+		who, err := issuers.Map([]byte(b.Text))
 		below := all[i+1]
-		if below.language == "text" {
-			if err == nil || strings.TrimPrefix(err.Error(), "invalid_token: ") != strings.TrimSpace(below.text) {
-				t.Errorf("%s: %v, %v; the page says %s", b.heading, who, err, below.text)
+		if below.Language == "text" {
+			if err == nil || strings.TrimPrefix(err.Error(), "invalid_token: ") != strings.TrimSpace(below.Text) {
+				t.Errorf("%s: %v, %v; the page says %s", b.Heading, who, err, below.Text)
 			}
 			continue
 		}
 		if err != nil {
-			t.Errorf("%s: %v", b.heading, err)
+			t.Errorf("%s: %v", b.Heading, err)
 			continue
 		}
 		var want whoami
-		decoder := json.NewDecoder(strings.NewReader(below.text))
+		decoder := json.NewDecoder(strings.NewReader(below.Text))
 		decoder.DisallowUnknownFields()
 		if err := decoder.Decode(&want); err != nil {
-			t.Fatalf("%s: %v in\n%s", b.heading, err, below.text)
+			t.Fatalf("%s: %v in\n%s", b.Heading, err, below.Text)
 		}
 		got := whoami{who.Issuer, who.Subject, who.ClientID, who.Groups, append([]string{}, who.Scopes...), who.Claims}
 		if diff := cmp.Diff(want, got); diff != "" {
-			t.Errorf("%s (-page +mapped):\n%s", b.heading, diff)
+			t.Errorf("%s (-page +mapped):\n%s", b.Heading, diff)
 		}
 	}
 	for url := range issuers.byURL {
@@ -194,9 +178,9 @@ func TestThePageShowsTheRealmThatIsTested(t *testing.T) {
 		t.Fatal(err)
 	}
 	found := 0
-	for _, b := range page(t) {
+	for _, b := range blocks(t) {
 		var client map[string]any
-		if b.language != "json" || json.Unmarshal([]byte(b.text), &client) != nil || client["clientId"] == nil {
+		if b.Language != "json" || json.Unmarshal([]byte(b.Text), &client) != nil || client["clientId"] == nil {
 			continue
 		}
 		for _, c := range realm.Clients {

@@ -1,5 +1,4 @@
-// Package pages reads the pages of docs/clients, whose blocks of code are what the tests load and run:
-// there is no second copy.
+// Package pages reads the project's pages, whose blocks of code are what the tests load and run.
 package pages
 
 import (
@@ -9,22 +8,24 @@ import (
 	"strings"
 )
 
-// Page is a page of docs/clients.
+// Page is a page in Markdown.
 type Page struct {
 	// Name is its file's.
 	Name string
-	// Text is the whole.
-	Text   string
-	Blocks []Block
+	// Text is the whole, and Prose what stands outside of its blocks.
+	Text, Prose string
+	Blocks      []Block
 }
 
 // Block is a fenced block of code.
 type Block struct {
 	// Language is what its first line says: "```python file=ask.py" is of python.
 	Language string
-	// File is the name that its first line gives it, or "".
+	// File is the name that its first line gives it, or "". It may be in a folder.
 	File string
 	Text string
+	// Heading is the one that it stands under, whatever its level.
+	Heading string
 	// Line is where Text begins on the page.
 	Line int
 }
@@ -37,7 +38,7 @@ func Read(dir, name string) (Page, error) {
 	}
 	p := Page{Name: name, Text: string(text)}
 	var open *Block
-	number := 0
+	number, heading := 0, ""
 	for line := range strings.Lines(p.Text) {
 		number++
 		info, fence := strings.CutPrefix(strings.TrimRight(line, "\r\n"), "```")
@@ -45,15 +46,20 @@ func Read(dir, name string) (Page, error) {
 		case fence && open == nil:
 			language, further, _ := strings.Cut(info, " ")
 			file, named := strings.CutPrefix(further, "file=")
-			if further != "" && (!named || file != filepath.Base(file)) {
+			if further != "" && (!named || !filepath.IsLocal(file)) {
 				return Page{}, fmt.Errorf("%s:%d: a block begins with ```language, or ```language file=NAME", name, number)
 			}
-			open = &Block{Language: language, File: file, Line: number + 1}
+			open = &Block{Language: language, File: file, Line: number + 1, Heading: heading}
 		case fence:
 			p.Blocks = append(p.Blocks, *open)
 			open = nil
 		case open != nil:
 			open.Text += line
+		default:
+			p.Prose += line
+			if title := strings.TrimLeft(line, "#"); title != line && strings.HasPrefix(title, " ") {
+				heading = strings.TrimSpace(title)
+			}
 		}
 	}
 	if open != nil {
@@ -106,7 +112,11 @@ func (p Page) Write(dir string) error {
 		if b.File == "" {
 			continue
 		}
-		if err := os.WriteFile(filepath.Join(dir, b.File), []byte(b.Text), 0o644); err != nil {
+		file := filepath.Join(dir, b.File)
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			return err
+		}
+		if err := os.WriteFile(file, []byte(b.Text), 0o644); err != nil {
 			return err
 		}
 	}

@@ -15,13 +15,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"llmgateway.dev/gateway/test/pages"
 	"llmgateway.dev/gateway/test/records"
 )
 
@@ -62,22 +62,20 @@ func python(t *testing.T, ctx context.Context) string {
 	return interpreter
 }
 
-var block = regexp.MustCompile("(?s)\n### ([^\n]+)\n(?:[^#]*?)\n```sql\n(.*?)\n```\n")
-
 // documented are the queries of docs/usage.md by their headings. Now is the end of the records' last day but one: a
 // query about this month is asked while the month goes on.
 func documented(t *testing.T) map[string]string {
 	t.Helper()
-	text, err := os.ReadFile("../../docs/usage.md")
+	page, err := pages.Read("../../docs", "usage.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	queries := map[string]string{}
-	for _, m := range block.FindAllStringSubmatch(string(text), -1) {
-		queries[m[1]] = strings.NewReplacer("CURRENT_DATE()", "DATE '2026-11-20'", "CURRENT_TIMESTAMP()", "TIMESTAMP '2026-11-20 18:00:00'").Replace(m[2])
+	all, queries := page.Of("sql"), map[string]string{}
+	for _, b := range all {
+		queries[b.Heading] = strings.NewReplacer("CURRENT_DATE()", "DATE '2026-11-20'", "CURRENT_TIMESTAMP()", "TIMESTAMP '2026-11-20 18:00:00'").Replace(b.Text)
 	}
-	if n := strings.Count(string(text), "```sql"); n != len(queries) {
-		t.Fatalf("%d of %d queries have a heading of their own", len(queries), n)
+	if len(all) != len(queries) {
+		t.Fatalf("%d of %d queries have a heading of their own", len(queries), len(all))
 	}
 	return queries
 }

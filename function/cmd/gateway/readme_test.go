@@ -2,12 +2,14 @@ package main
 
 import (
 	"bytes"
-	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"llmgateway.dev/gateway/test/pages"
 )
 
 // What differs from run to run: addresses, ids, times, and who was first to want the upstream's token.
@@ -15,15 +17,15 @@ var differs = regexp.MustCompile(`127\.0\.0\.1:[0-9]+|[A-Z2-7]{26}|[0-9a-f]{8}-[
 
 // The README shows a real transcript of the demo.
 func TestTheReadmeShowsTheDemo(t *testing.T) {
-	readme, err := os.ReadFile("../../../README.md")
+	readme, err := pages.Read("../../..", "README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, rest, _ := strings.Cut(string(readme), "<summary>What it prints</summary>\n\n```\n")
-	shown, _, found := strings.Cut(rest, "\n```\n")
-	if !found {
+	i := slices.IndexFunc(readme.Blocks, func(b pages.Block) bool { return strings.HasPrefix(b.Text, "An LLM gateway for machine clients") })
+	if i < 0 {
 		t.Fatal("the README has no transcript")
 	}
+	shown := readme.Blocks[i].Text
 	var stdout, stderr bytes.Buffer
 	if status := run(t.Context(), []string{"demo", "--once"}, &stdout, &stderr); status != 0 {
 		t.Fatalf("status %d: %s", status, &stderr)
