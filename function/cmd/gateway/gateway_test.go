@@ -2,15 +2,28 @@ package main
 
 import (
 	"errors"
+	"fmt"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// TestMain makes this very test binary the command gateway, for scripts and for exec.Command.
-func TestMain(m *testing.M) { testscript.Main(m, map[string]func(){"gateway": main}) }
+// TestMain makes this very test binary the command gateway, for scripts and for exec.Command; and, under a link of that
+// name, the curl of a walk.
+func TestMain(m *testing.M) {
+	if filepath.Base(os.Args[0]) == "curl" {
+		if err := curl(os.Args[1:], os.Stdin, os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, "curl:", err)
+			os.Exit(2)
+		}
+		os.Exit(0)
+	}
+	testscript.Main(m, map[string]func(){"gateway": main})
+}
 
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{

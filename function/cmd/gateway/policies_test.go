@@ -3,187 +3,272 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
-	"path/filepath"
+	"os/exec"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/rogpeppe/go-internal/testscript"
+	"golang.org/x/tools/txtar"
 
 	"llmgateway.dev/gateway/function"
 	"llmgateway.dev/gateway/internal/config"
 	"llmgateway.dev/gateway/internal/issuer/issuertest"
 	"llmgateway.dev/gateway/internal/upstream/upstreamtest"
+	"llmgateway.dev/gateway/test/pages"
 )
 
-// walk is docs/policies.md on this machine. Its blocks are taken in their order: one with a file's name
-// writes that file, or adds to it; console runs commands and compares what they print; json is part of
-// the last audit record.
+const (
+	walkFile = "testdata/walk/policies.txtar"
+	// Who the page says issues tokens, and where it says that the gateway is.
+	pageIssuer, pageGateway = "https://keycloak.example.com/realms/my-realm", "https://gateway.example.com"
+)
+
+// The walk is run with the machine's curl, where that is recent enough to know --json (7.82), and with one that takes
+// the request from its command line as it stands there.
+func TestTheWalkFromDeniedToAllowed(t *testing.T) {
+	t.Setenv("OPENAI_API_KEY", "sk-walk") // the gateway is served by this process
+	t.Run("with a curl of its own", func(t *testing.T) { takeWalk(t, true) })
+	if exec.Command("curl", "--json", "{}", "--version").Run() == nil {
+		t.Run("with the machine's curl", func(t *testing.T) { takeWalk(t, false) })
+	}
+}
+
+// walk is the company that the page tells of, on this machine.
 type walk struct {
-	*testing.T
 	idp      *issuertest.Issuer
 	provider *upstreamtest.Server
+	gateway  *httptest.Server
 	records  bytes.Buffer
 	// decision is the decision id that the client was told last.
 	decision string
 }
 
-// issuer is who the page says issues tokens.
-const pageIssuer = "https://keycloak.example.com/realms/my-realm"
+func takeWalk(t *testing.T, ownCurl bool) {
+	on := func(f func(*walk, *testscript.TestScript, []string)) func(*testscript.TestScript, bool, []string) {
+		return func(ts *testscript.TestScript, _ bool, args []string) { f(ts.Value("walk").(*walk), ts, args) }
+	}
+	testscript.Run(t, testscript.Params{
+		Files:              []string{walkFile},
+		RequireUniqueNames: true,
+		Setup:              func(env *testscript.Env) error { return setOut(env, ownCurl) },
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"deploy": on((*walk).deploy), "console": on((*walk).console), "record": on((*walk).record),
+			"append": func(ts *testscript.TestScript, _ bool, args []string) {
+				both := ts.ReadFile(args[1]) + ts.ReadFile(args[0])
+				ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(both), 0o600))
+			},
+		},
+	})
+}
 
-var block = regexp.MustCompile("(?ms)^```([a-z]+) ?([^\n]*)\n(.*?)^```$")
+func setOut(env *testscript.Env, ownCurl bool) error {
+	w := &walk{idp: issuertest.New(), provider: upstreamtest.New(func(key string) bool { return key == "sk-walk" })}
+	env.Defer(w.idp.Close)
+	env.Defer(w.provider.Close)
+	env.Defer(w.end)
+	env.Values["walk"] = w
+	w.idp.AddClient(issuertest.Client{ID: "data-pipeline", Secret: "the pipeline's", Audience: []string{"llm-gateway"}, Groups: []string{"data-enrichment-team"}})
+	for name, value := range map[string]string{
+		"HOME": env.WorkDir + "/home", "OPENAI_API_KEY": "sk-walk",
+		"GATEWAY_ISSUER": w.idp.URL, "GATEWAY_CLIENT_ID": "data-pipeline", "GATEWAY_CLIENT_SECRET": "the pipeline's",
+	} {
+		env.Setenv(name, value)
+	}
+	if ownCurl {
+		self, err := os.Executable()
+		if err != nil {
+			return err
+		}
+		if err := os.Symlink(self, env.WorkDir+"/curl"); err != nil {
+			return err
+		}
+		env.Setenv("PATH", env.WorkDir+":"+env.Getenv("PATH"))
+	}
+	file := env.WorkDir + "/config/gateway.yaml"
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	here := strings.Replace(strings.ReplaceAll(string(text), pageIssuer, w.idp.URL), "kind: openai,", fmt.Sprintf("kind: openai, base_url: %q,", w.provider.URL), 1)
+	return os.WriteFile(file, []byte(here), 0o600)
+}
 
-func TestTheWalkFromDeniedToAllowed(t *testing.T) {
-	page, err := os.ReadFile("../../../docs/policies.md")
+// deploy is a new revision.
+func (w *walk) deploy(ts *testscript.TestScript, args []string) {
+	w.end()
+	c, faults := config.Load(ts.MkAbs(args[0]))
+	ts.Check(faults.Err())
+	handler, err := function.Build(c, &w.records)
+	ts.Check(err)
+	w.gateway = httptest.NewServer(handler)
+}
+
+// end waits until all is recorded.
+func (w *walk) end() {
+	if w.gateway != nil {
+		w.gateway.Close()
+	}
+}
+
+// console runs the commands of a terminal.
+func (w *walk) console(ts *testscript.TestScript, args []string) {
+	for each := range strings.SplitSeq(strings.TrimPrefix(ts.ReadFile(args[0]), "$ "), "\n$ ") {
+		command, want, _ := strings.Cut(each, "\n")
+		here := strings.NewReplacer(pageIssuer, w.idp.URL, pageGateway, w.gateway.URL)
+		err := ts.Exec("sh", "-c", here.Replace(command))
+		got := strings.ReplaceAll(ts.ReadFile("stdout")+ts.ReadFile("stderr"), w.idp.URL, pageIssuer)
+		if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+			got += exit.Error()
+		} else {
+			ts.Check(err)
+		}
+		if diff := cmp.Diff(varied.ReplaceAllString(strings.TrimSpace(want), "…"), varied.ReplaceAllString(strings.TrimSpace(got), "…")); diff != "" {
+			ts.Fatalf("%s (-page +printed)\n%s", command, diff)
+		}
+		var told struct {
+			Error struct {
+				DecisionID string `json:"decision_id"`
+			}
+		}
+		if json.Unmarshal([]byte(got), &told) == nil {
+			w.decision = told.Error.DecisionID
+		}
+	}
+}
+
+// varied is what is another in each walk: decision ids, subjects and the time of day.
+var varied = regexp.MustCompile(`[A-Z2-7]{26}|[0-9a-f]{8}-[0-9a-f-]{27}|at +[0-9]{4}-[0-9-]+T[0-9:]+Z`)
+
+// record compares what the page shows of the audit record with the last that was written.
+func (w *walk) record(ts *testscript.TestScript, args []string) {
+	w.end()
+	var want, got map[string]any
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[0])), &want))
+	lines := strings.Split(strings.TrimSpace(strings.ReplaceAll(w.records.String(), w.idp.URL, pageIssuer)), "\n")
+	ts.Check(json.Unmarshal([]byte(lines[len(lines)-1]), &got))
+	want["decision_id"] = w.decision
+	for name, v := range want {
+		if diff := cmp.Diff(v, got[name]); diff != "" {
+			ts.Fatalf("%s (-page +record)\n%s", name, diff)
+		}
+	}
+	if _, some := got["policies"]; some {
+		ts.Fatalf("the record names policies")
+	}
+}
+
+// A block of the page is a file of the walk, and a file of the walk a block: by their order, and by the files' names. A
+// file's second block is what is appended.
+func TestThePageShowsTheWalk(t *testing.T) {
+	page, err := pages.Read("../../../docs", "policies.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &walk{T: t, idp: issuertest.New(), provider: upstreamtest.New(func(key string) bool { return key == "sk-walk" })}
-	defer w.idp.Close()
-	defer w.provider.Close()
-	w.idp.AddClient(issuertest.Client{ID: "data-pipeline", Audience: []string{"llm-gateway"}, Groups: []string{"data-enrichment-team"}})
-	t.Setenv("OPENAI_API_KEY", "sk-walk")
-	t.Chdir(t.TempDir())
-	commands := 0
-	for _, b := range block.FindAllStringSubmatch(string(page), -1) {
-		switch kind, file, text := b[1], b[2], b[3]; {
-		case file != "":
-			w.write(file, text)
-		case kind == "console":
-			for each := range strings.SplitSeq(strings.TrimPrefix(text, "$ "), "\n$ ") {
-				command, want, _ := strings.Cut(each, "\n")
-				got := w.run(command)
-				commands++
-				if diff := cmp.Diff(plain(want), plain(got)); diff != "" {
-					t.Errorf("%s (-page +printed)\n%s", command, diff)
-				}
-			}
-		case kind == "json":
-			w.record(text)
-		default:
-			t.Errorf("what is a block of %s?", kind)
+	archive, err := txtar.ParseFile(walkFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(archive.Files) != len(page.Blocks) {
+		t.Fatalf("the walk has %d files, the page %d blocks", len(archive.Files), len(page.Blocks))
+	}
+	script := strings.Split(string(archive.Comment), "\n")
+	written := map[string]bool{}
+	for i, b := range page.Blocks {
+		f := archive.Files[i]
+		if diff := cmp.Diff(b.Text, string(f.Data)); diff != "" {
+			t.Errorf("docs/policies.md:%d isn't %s of %s (-page +walk)\n%s", b.Line, f.Name, walkFile, diff)
+		}
+		name, used := b.File, ""
+		switch {
+		case b.File == "" && b.Language == "console":
+			name, used = f.Name, "console "+f.Name
+		case b.File == "" && b.Language == "json":
+			name, used = f.Name, "record "+f.Name
+		case written[b.File]:
+			name, used = b.File+".more", fmt.Sprintf("append %s.more %[1]s", b.File)
+		}
+		written[b.File] = true
+		if name != f.Name {
+			t.Errorf("docs/policies.md:%d is %q; the walk's file is %s", b.Line, name, f.Name)
+		}
+		if used != "" && !slices.Contains(script, used) {
+			t.Errorf("the walk lacks %q", used)
 		}
 	}
-	if commands < 8 {
-		t.Errorf("only %d commands were run", commands)
+	if n := strings.Count(page.Text, "\n$ "); n < 8 {
+		t.Errorf("the page shows only %d commands", n)
 	}
 }
 
-// plain is what a command prints but for what differs from run to run.
-func plain(s string) string { return differs.ReplaceAllString(strings.TrimSpace(s), "…") }
-
-func (w *walk) here(s string) string { return strings.ReplaceAll(s, pageIssuer, w.idp.URL) }
-
-func (w *walk) write(file, text string) {
-	w.Helper()
-	text = strings.Replace(w.here(text), "kind: openai,", fmt.Sprintf("kind: openai, base_url: %q,", w.provider.URL), 1)
-	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
-		w.Fatal(err)
+// curl does what the walk asks of curl: the method, the headers and the body are those of the command line.
+func curl(args []string, stdin io.Reader, stdout io.Writer) error {
+	flags := flag.NewFlagSet("curl", flag.ContinueOnError)
+	r := &http.Request{Method: http.MethodGet, Header: http.Header{}}
+	flags.Bool("s", false, "shows no progress")
+	flags.Func("header", "`@-` reads headers from standard input", func(value string) error {
+		if value == "@-" {
+			text, err := io.ReadAll(stdin)
+			if err != nil {
+				return err
+			}
+			value = string(text)
+		}
+		for line := range strings.SplitSeq(strings.TrimSpace(value), "\n") {
+			name, content, ok := strings.Cut(line, ": ")
+			if !ok {
+				return errors.New("not a header") // which may be a secret
+			}
+			r.Header.Add(name, content)
+		}
+		return nil
+	})
+	flags.Func("json", "posts `data`", func(data string) error {
+		r.Method = http.MethodPost
+		r.Header.Set("Content-Type", "application/json")
+		r.Header.Set("Accept", "application/json")
+		r.Body, r.ContentLength = io.NopCloser(strings.NewReader(data)), int64(len(data))
+		return nil
+	})
+	to := flags.String("o", "", "writes the body into a `file`")
+	then := flags.String("w", "", "writes this at the end")
+	if err := flags.Parse(args); err != nil {
+		return err
 	}
-	before, _ := os.ReadFile(file)
-	if err := os.WriteFile(file, append(before, text...), 0o600); err != nil {
-		w.Fatal(err)
+	if flags.NArg() != 1 {
+		return fmt.Errorf("%d URLs", flags.NArg())
 	}
-}
-
-// run runs a command of the page.
-func (w *walk) run(command string) string {
-	w.Helper()
-	if strings.HasPrefix(command, "curl ") {
-		return w.curl(command)
+	var err error
+	if r.URL, err = url.Parse(flags.Arg(0)); err != nil {
+		return err
 	}
-	var stdout, stderr bytes.Buffer
-	var status int
-	if explain, ok := strings.CutPrefix(command, "gateway token | gateway explain --config "); ok {
-		file, args, _ := strings.Cut(explain, " ")
-		var out, diagnosis string
-		status, out, diagnosis = explained(w.T, file, w.idp.Token("data-pipeline"), strings.Fields(args)...)
-		stdout.WriteString(out)
-		stderr.WriteString(diagnosis)
-	} else {
-		status = run(w.Context(), strings.Fields(w.here(command))[1:], &stdout, &stderr)
-	}
-	printed := strings.ReplaceAll(stdout.String()+stderr.String(), w.idp.URL, pageIssuer)
-	if status != 0 {
-		printed += fmt.Sprintf("exit status %d\n", status)
-	}
-	return printed
-}
-
-var data = regexp.MustCompile(`gateway\.example\.com(/\S+) .* --json '(.*)'$`)
-
-// curl asks a gateway with the files as they are now: a new revision. It returns an error's text, or
-// the status where there is none.
-func (w *walk) curl(command string) string {
-	w.Helper()
-	m := data.FindStringSubmatch(command)
-	if m == nil {
-		w.Fatalf("not understood: %s", command)
-	}
-	c, faults := config.Load("config/gateway.yaml")
-	if err := faults.Err(); err != nil {
-		w.Fatal(err)
-	}
-	w.records.Reset()
-	handler, err := function.Build(c, &w.records)
-	if err != nil {
-		w.Fatal(err)
-	}
-	server := httptest.NewServer(handler)
-	defer server.Close()
-	r, err := http.NewRequest("POST", server.URL+m[1], strings.NewReader(m[2]))
-	if err != nil {
-		w.Fatal(err)
-	}
-	r.Header.Set("Authorization", "Bearer "+w.idp.Token("data-pipeline"))
-	r.Header.Set("Content-Type", "application/json") // as curl's --json does
 	resp, err := http.DefaultClient.Do(r)
 	if err != nil {
-		w.Fatal(err)
+		return err
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
 	if err != nil {
-		w.Fatal(err)
+		return err
 	}
-	if resp.StatusCode < 400 {
-		return fmt.Sprint(resp.StatusCode)
+	if *to != "" {
+		err = os.WriteFile(*to, body, 0o600)
+	} else {
+		_, err = stdout.Write(body)
 	}
-	var told struct {
-		Error struct {
-			DecisionID string `json:"decision_id"`
-		}
+	if err != nil {
+		return err
 	}
-	if err := json.Unmarshal(body, &told); err != nil {
-		w.Fatal(err)
-	}
-	w.decision = told.Error.DecisionID
-	return string(body)
-}
-
-// record compares what the page shows of the audit record with the one that was written.
-func (w *walk) record(shown string) {
-	w.Helper()
-	var want, got map[string]any
-	if err := json.Unmarshal([]byte(shown), &want); err != nil {
-		w.Fatal(err)
-	}
-	lines := strings.Split(strings.TrimSpace(strings.ReplaceAll(w.records.String(), w.idp.URL, pageIssuer)), "\n")
-	if err := json.Unmarshal([]byte(lines[len(lines)-1]), &got); err != nil {
-		w.Fatal(err)
-	}
-	want["decision_id"] = w.decision
-	for name, v := range want {
-		if diff := cmp.Diff(v, got[name]); diff != "" {
-			w.Errorf("%s (-page +record)\n%s", name, diff)
-		}
-	}
-	if _, some := got["policies"]; some {
-		w.Error("the record names policies")
-	}
+	_, err = fmt.Fprint(stdout, strings.ReplaceAll(*then, "%{http_code}", fmt.Sprint(resp.StatusCode)))
+	return err
 }
