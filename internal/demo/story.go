@@ -308,9 +308,9 @@ Everything stays up until you press Ctrl-C. To paste into another terminal:
 
   TOKEN=$(curl -s -d grant_type=client_credentials -d client_id=%s -d client_secret=%s \
     %s | sed 's/.*"access_token":"\([^"]*\)".*/\1/')
-  curl -s -H "Authorization: Bearer $TOKEN" %[4]s/whoami
-  curl -s -H "Authorization: Bearer $TOKEN" %[4]s/v1/models
-  curl -sN -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' \
+  printf 'Authorization: Bearer %%s\n' "$TOKEN" | curl -s --header @- %[4]s/whoami
+  printf 'Authorization: Bearer %%s\n' "$TOKEN" | curl -s --header @- %[4]s/v1/models
+  printf 'Authorization: Bearer %%s\n' "$TOKEN" | curl -sN --header @- --header 'Content-Type: application/json' \
     -d '{"model":"gpt-4-turbo","stream":true,"messages":[{"role":"user","content":"hello"}]}' %[4]s/v1/chat/completions
 
 The configuration and the policies are in %[5]s. Records follow here:

@@ -1,10 +1,11 @@
 package pages_test
 
 import (
-	"cmp"
 	"fmt"
+	"io/fs"
 	"net/url"
 	"os"
+	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -17,12 +18,35 @@ import (
 	"llmgateway.dev/gateway/test/pages"
 )
 
-const docs = "../../docs/clients"
+const root, docs = "../..", "../../docs/clients"
 
 func all(t *testing.T) []pages.Page {
 	t.Helper()
 	found, err := pages.ReadAll(docs)
 	if err != nil || len(found) < 2 {
+		t.Fatalf("%d pages, %v", len(found), err)
+	}
+	return found
+}
+
+// every page of the project, by its path. What begins with a dot is no part of it.
+func every(t *testing.T) []pages.Page {
+	t.Helper()
+	var found []pages.Page
+	err := fs.WalkDir(os.DirFS(root), ".", func(path string, entry fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case entry.IsDir() && (path != "." && strings.HasPrefix(entry.Name(), ".") || entry.Name() == "node_modules"):
+			return fs.SkipDir
+		case filepath.Ext(path) != ".md":
+			return nil
+		}
+		page, err := pages.Read(root, path)
+		found = append(found, page)
+		return err
+	})
+	if err != nil || len(found) < 20 {
 		t.Fatalf("%d pages, %v", len(found), err)
 	}
 	return found
@@ -89,36 +113,45 @@ func TestEveryFragmentOfAConfigurationLoads(t *testing.T) {
 var secret = []*regexp.Regexp{
 	regexp.MustCompile(`eyJ[A-Za-z0-9_-]{8,}`),
 	regexp.MustCompile(`sk-[A-Za-z0-9]{8,}`),
-	regexp.MustCompile(`(?i)(--header|-H|--oauth2-bearer)[ =]?["']?[^"'\n]*(bearer|token|key)[^"'\n]*(\$|[A-Za-z0-9]{16})`),
+	regexp.MustCompile(`(?i)(--header|-H)[ =]?["']?[^"'\n]*(bearer|token|key)[^"'\n]*(\$|[A-Za-z0-9]{16})`),
+	regexp.MustCompile(`--oauth2-bearer`),
 	regexp.MustCompile(`(\s-[dFu]|--data\S*|--form|--user)[ =]?["']?[^"'\n]*(?i:secret|password)=`),
 	regexp.MustCompile(`(?i)--from-literal`),
 	regexp.MustCompile(`(?i)export \w*(SECRET|TOKEN|KEY)=`),
 }
 
 func TestNoPageHasATokenOrPutsASecretOnACommandLine(t *testing.T) {
-	for _, page := range all(t) {
+	help, err := os.ReadFile(root + "/function/cmd/gateway/main.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, page := range append(every(t), pages.Page{Name: "gateway help", Text: string(help)}) {
 		number := 0
 		for line := range strings.Lines(page.Text) {
 			number++
-			for _, form := range secret {
-				if form.MatchString(line) {
-					t.Errorf("%s:%d: %s", page.Name, number, strings.TrimSpace(line))
-				}
+			if showsSecret(line) {
+				t.Errorf("%s:%d: %s", page.Name, number, strings.TrimSpace(line))
 			}
 		}
 	}
 	for _, line := range []string{
 		`curl -H "Authorization: Bearer $TOKEN" https://gateway.example.com`,
+		`curl -H "Authorization: Bearer $(gateway token)" https://gateway.example.com`,
 		`curl --header "x-api-key: $KEY"`,
+		`curl --oauth2-bearer "$(gateway token)"`,
 		`curl --data "client_secret=$SECRET"`,
 		`kubectl create secret generic x --from-literal=a=b`,
 		"export GATEWAY_CLIENT_SECRET=",
 		"eyJhbGciOiJSUzI1NiJ9.eyJ",
 	} {
-		if !slices.ContainsFunc(secret, func(form *regexp.Regexp) bool { return form.MatchString(line) }) {
+		if !showsSecret(line) {
 			t.Errorf("%s isn't noticed", line)
 		}
 	}
+}
+
+func showsSecret(line string) bool {
+	return slices.ContainsFunc(secret, func(form *regexp.Regexp) bool { return form.MatchString(line) })
 }
 
 var placeholder = regexp.MustCompile(`TODO|FIXME|XXX|\bTBD\b|<[a-z][a-z_ -]*>|\b(YOUR|MY)_[A-Z]+|your-\w+|changeme|lorem`)
@@ -131,51 +164,75 @@ func TestNoPageHasAPlaceholderLeft(t *testing.T) {
 				t.Errorf("%s:%d: %s", page.Name, b.Line, found)
 			}
 		}
-		prose := page.Text
-		for _, b := range page.Blocks {
-			prose = strings.ReplaceAll(prose, b.Text, "")
-		}
-		if found := placeholder.FindString(prose); found != "" {
+		if found := placeholder.FindString(page.Prose); found != "" {
 			t.Errorf("%s: %s", page.Name, found)
 		}
 	}
 }
 
-var link = regexp.MustCompile(`\]\(([^)\s]+)\)`)
+// link is one in Markdown, or in the HTML that stands in it.
+var link = regexp.MustCompile(`\]\(([^)\s]+)\)|(?:href|src|srcset)="([^"\s]+)"`)
 
 func TestLinksResolve(t *testing.T) {
-	for _, page := range all(t) {
-		for _, found := range link.FindAllStringSubmatch(page.Text, -1) {
-			u, err := url.Parse(found[1])
+	all := every(t)
+	named := map[string]pages.Page{}
+	for _, page := range all {
+		named[page.Name] = page
+	}
+	links := 0
+	for _, page := range all {
+		for _, found := range link.FindAllStringSubmatch(code.ReplaceAllString(page.Prose, ""), -1) {
+			links++
+			u, err := url.Parse(found[1] + found[2])
 			switch {
 			case err != nil:
 				t.Errorf("%s: %v", page.Name, err)
+				continue
 			case u.Scheme != "":
 				if u.Scheme != "https" || u.Host == "" {
 					t.Errorf("%s: %s", page.Name, u)
 				}
-			default:
-				target, err := os.ReadFile(filepath.Join(docs, cmp.Or(u.Path, page.Name)))
-				if err != nil {
-					t.Errorf("%s: %v", page.Name, err)
-				} else if u.Fragment != "" && !slices.Contains(anchors(string(target)), u.Fragment) {
-					t.Errorf("%s: %s has no heading for #%s", page.Name, u.Path, u.Fragment)
-				}
+				continue
+			}
+			target := page.Name
+			if u.Path != "" {
+				target = path.Join(path.Dir(page.Name), u.Path)
+			}
+			info, err := os.Stat(filepath.Join(root, target))
+			if err != nil {
+				t.Errorf("%s: %v", page.Name, err)
+				continue
+			}
+			if info.IsDir() { // of which GitHub shows the README
+				target = path.Join(target, "README.md")
+			}
+			if u.Fragment != "" && !slices.Contains(anchors(named[target]), u.Fragment) {
+				t.Errorf("%s: %s has no heading for #%s", page.Name, target, u.Fragment)
 			}
 		}
+	}
+	if links < 100 {
+		t.Errorf("only %d links", links)
 	}
 }
 
 var (
+	code        = regexp.MustCompile("`[^`\n]*`")
 	heading     = regexp.MustCompile(`(?m)^#+ (.*)$`)
 	punctuation = regexp.MustCompile(`[^\p{L}\p{N} _-]`)
 )
 
-// anchors are what GitHub makes of headings.
-func anchors(text string) []string {
-	var all []string
-	for _, h := range heading.FindAllStringSubmatch(text, -1) {
-		all = append(all, strings.ReplaceAll(punctuation.ReplaceAllString(strings.ToLower(h[1]), ""), " ", "-"))
+// anchors are what GitHub makes of headings: one that comes again is numbered.
+func anchors(page pages.Page) (all []string) {
+	seen := map[string]int{}
+	for _, h := range heading.FindAllStringSubmatch(page.Prose, -1) {
+		anchor := strings.ReplaceAll(punctuation.ReplaceAllString(strings.ToLower(h[1]), ""), " ", "-")
+		if n := seen[anchor]; n > 0 {
+			all = append(all, fmt.Sprintf("%s-%d", anchor, n))
+		} else {
+			all = append(all, anchor)
+		}
+		seen[anchor]++
 	}
 	return all
 }

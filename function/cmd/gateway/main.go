@@ -38,7 +38,7 @@ Usage:
   gateway matrix [--config FILE] [--against FILE] [--json | --csv] [--html PAGE]
       shows which groups may do what on which models, or who gains and who loses against another configuration
   gateway token [--issuer URL | --token-url URL] [--scope SCOPES] [--audience NAME]
-      prints an access token of a client: curl -H "Authorization: Bearer $(gateway token)"
+      prints an access token of a client: gateway token | sed 's/^/Authorization: Bearer /' | curl --header @- URL
   gateway usage [--by LIST] [--since TIME] [--until TIME] [--time-zone ZONE] [--json | --csv] [--html PAGE] [RECORDS ...]
       sums audit records: calls, tokens and USD by group and model, or by what LIST names
 
