@@ -15,7 +15,6 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"llmgateway.dev/gateway/internal/config"
-	"llmgateway.dev/gateway/internal/issuer/issuertest"
 	"llmgateway.dev/gateway/test/pages"
 )
 
@@ -36,7 +35,7 @@ func blocks(t *testing.T) []pages.Block {
 	return page.Blocks
 }
 
-// load has the production loader read entries, beside the key set that one of them names.
+// load has the production loader read entries.
 func load(t *testing.T, entries ...string) []config.Issuer {
 	t.Helper()
 	var document strings.Builder
@@ -48,18 +47,9 @@ func load(t *testing.T, entries ...string) []config.Issuer {
 		}
 		document.WriteString(list)
 	}
-	dir := t.TempDir()
-	idp := issuertest.New()
-	defer idp.Close()
-	keys, err := json.Marshal(map[string]any{"keys": []any{idp.Key().Public()}})
-	if err != nil {
+	file := filepath.Join(t.TempDir(), "gateway.yaml")
+	if err := os.WriteFile(file, []byte(document.String()+rest), 0o600); err != nil {
 		t.Fatal(err)
-	}
-	file := filepath.Join(dir, "gateway.yaml")
-	for name, text := range map[string]string{"gateway.yaml": document.String() + rest, "cluster-keys.json": string(keys)} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
 	}
 	c, faults := config.Load(file)
 	if len(faults) > 0 {
@@ -90,6 +80,36 @@ func TestEveryEntryOfThePageIsLoaded(t *testing.T) {
 		t.Fatalf("only %d entries", len(all))
 	}
 	load(t, all...)
+}
+
+// The pages of docs/clients show the entries that this page shows.
+func TestThePagesOfClientsShowTheSameEntries(t *testing.T) {
+	here := map[string]config.Issuer{}
+	for _, b := range blocks(t) {
+		if b.Language == "yaml" {
+			for _, is := range load(t, b.Text) {
+				here[is.URL] = is
+			}
+		}
+	}
+	all, err := pages.ReadAll("../../docs/clients")
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown := 0
+	for _, page := range all {
+		for _, b := range page.Of("yaml") {
+			for _, is := range load(t, b.Text) {
+				shown++
+				if diff := cmp.Diff(here[is.URL], is); diff != "" {
+					t.Errorf("%s:%d: %s (-identity-providers.md +this page)\n%s", page.Name, b.Line, is.URL, diff)
+				}
+			}
+		}
+	}
+	if shown < 4 {
+		t.Errorf("only %d entries", shown)
+	}
 }
 
 // Every token of the page is mapped to what the block after it says: what /whoami would answer, or why

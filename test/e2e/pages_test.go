@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -131,23 +132,23 @@ func inGo(ctx context.Context, dir string) ([]string, error) {
 	return []string{"./ask"}, run(ctx, dir, nil, "go", "build", "-mod=mod", "-o", "ask", ".")
 }
 
-const jackson = `<project xmlns="http://maven.apache.org/POM/4.0.0">
-  <modelVersion>4.0.0</modelVersion>
-  <groupId>e2e</groupId><artifactId>ask</artifactId><version>1</version>
-  <dependencies>
-    <dependency><groupId>com.fasterxml.jackson.core</groupId><artifactId>jackson-databind</artifactId><version>2.23.0</version></dependency>
-  </dependencies>
-</project>
-`
-
+// installJackson has Maven do what java.md says.
 func installJackson(ctx context.Context) (dir string, err error) {
-	return install("jackson-databind-2.23.0", func(dir string) error {
-		if err := os.WriteFile(filepath.Join(dir, "pom.xml"), []byte(jackson), 0o644); err != nil {
+	page, err := pages.Read("../../docs/clients", "java.md")
+	if err != nil {
+		return "", err
+	}
+	pom, err := page.File("pom.xml")
+	if err != nil {
+		return "", err
+	}
+	return install(fmt.Sprintf("java-%.8x", sha256.Sum256([]byte(pom.Text))), func(dir string) error {
+		if err := os.WriteFile(filepath.Join(dir, "pom.xml"), []byte(pom.Text), 0o644); err != nil {
 			return err
 		}
 		repository := filepath.Join(dir, "m2")
 		err := run(ctx, dir, nil, "mvn", "--quiet", "--batch-mode", "-Dmaven.repo.local="+repository,
-			"org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies", "-DoutputDirectory="+filepath.Join(dir, "lib"))
+			"org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies", "-DoutputDirectory=lib")
 		if err != nil {
 			return err
 		}
@@ -228,7 +229,7 @@ func (p *parts) servesPages(t *testing.T, ctx context.Context) {
 func checkAllRun(t *testing.T) {
 	t.Helper()
 	run := map[string]bool{ // beside the programs
-		"python.md/gateway_token.py": true, "node.md/token.mjs": true, // what the programs import
+		"python.md/gateway_token.py": true, "node.md/token.mjs": true, "java.md/pom.xml": true, // what the programs import
 		"kubernetes.md/configmap.yaml": true, "kubernetes.md/deployment.yaml": true, "kubernetes.md/cronjob.yaml": true,
 		"github-actions.md/enrich.yml": true, "github-actions.md/ask_github.py": true, "gitlab-ci.md/.gitlab-ci.yml": true,
 		"google-cloud.md/ask_google.py": true, "google-cloud.md/ask_google.sh": true,

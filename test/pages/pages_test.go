@@ -1,6 +1,7 @@
 package pages_test
 
 import (
+	"encoding/xml"
 	"fmt"
 	"io/fs"
 	"net/url"
@@ -92,19 +93,121 @@ func TestEveryFragmentOfAConfigurationLoads(t *testing.T) {
 			}
 			dir := t.TempDir()
 			file := filepath.Join(dir, "gateway.yaml")
-			for name, text := range map[string]string{"gateway.yaml": string(text), "gateway.cedar": policies, "prod.jwks.json": `{"keys":[]}`} {
+			for name, text := range map[string]string{"gateway.yaml": string(text), "gateway.cedar": policies} {
 				if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 					t.Fatal(err)
 				}
 			}
-			// A fragment's policies leave most of that configuration's models to nobody, which may be warned of.
-			if _, err := function.Check(file); err != nil {
+			warnings, err := function.Check(file)
+			if err != nil {
 				t.Errorf("%v\n%s", err, policies)
+			}
+			for _, w := range warnings {
+				if !strings.Contains(w.Warning(), "nobody may use it") { // a page's policies are about few models
+					t.Error(w.Warning())
+				}
 			}
 		})
 	}
 	if shown == 0 {
 		t.Error("no page shows any")
+	}
+}
+
+// What the end-to-end tests install for a page's programs is in their source, which is built with a tag.
+var (
+	program  = regexp.MustCompile(`page: "(\S+)", file: "(\S+)", install: in(Python|Node)\("(\S+)", "(\S+)"\)`)
+	platform = regexp.MustCompile(`installPython\(ctx, "openai", "(\S+)"\)`)
+	goGet    = regexp.MustCompile(`\{"go", "get", (.*)\}`)
+	maven    = regexp.MustCompile(`"(org\.apache\.maven\.plugins:\S+)", "(-DoutputDirectory=\S+)"`)
+	// line is one by which a page has something installed.
+	line = regexp.MustCompile(`(?m)^(?:pip install|npm install|go get|mvn) .*$`)
+)
+
+// Each program stands below the line that installs its packages, in the versions in which make e2e runs it, and
+// there are no other such lines.
+func TestPagesInstallWhatIsTested(t *testing.T) {
+	tested := ""
+	for _, name := range []string{"pages_test.go", "platforms_test.go"} {
+		text, err := os.ReadFile(root + "/test/e2e/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tested += string(text)
+	}
+	want := map[string]string{} // by page/file
+	for _, m := range program.FindAllStringSubmatch(tested, -1) {
+		form := map[string]string{"Python": "pip install %s==%s", "Node": "npm install %s@%s"}[m[3]]
+		want[m[1]+"/"+m[2]] = fmt.Sprintf(form, m[4], m[5])
+	}
+	for _, m := range platform.FindAllStringSubmatch(tested, -1) {
+		for _, file := range []string{"github-actions.md/ask_github.py", "google-cloud.md/ask_google.py", "kubernetes-tokens.md/ask_projected.py"} {
+			want[file] = "pip install openai==" + m[1]
+		}
+	}
+	for _, m := range goGet.FindAllStringSubmatch(tested, -1) {
+		want["go.md/main.go"] = "go get " + strings.NewReplacer(`"`, "", ",", "").Replace(m[1])
+	}
+	for _, m := range maven.FindAllStringSubmatch(tested, -1) {
+		want["java.md/Ask.java"] = "mvn " + m[1] + " " + m[2]
+	}
+	if len(want) != 7+2+3+1+1 {
+		t.Fatalf("the end-to-end tests are read as %q", want)
+	}
+	for _, page := range all(t) {
+		shown, used := map[string]int{}, map[string]bool{} // by heading and line
+		for _, b := range page.Blocks {
+			if b.File == "" {
+				for _, found := range line.FindAllString(b.Text, -1) {
+					shown[b.Heading+": "+found] = b.Line
+				}
+			}
+			if install := want[page.Name+"/"+b.File]; install != "" {
+				delete(want, page.Name+"/"+b.File)
+				used[b.Heading+": "+install] = true
+				if shown[b.Heading+": "+install] == 0 {
+					t.Errorf("%s:%d: nothing says %q above %s", page.Name, b.Line, install, b.File)
+				}
+			}
+		}
+		for install, number := range shown {
+			if !used[install] {
+				t.Errorf("%s:%d: make e2e runs nothing with %s", page.Name, number, install)
+			}
+		}
+	}
+	for file, install := range want {
+		t.Errorf("no page has %s, for %q", file, install)
+	}
+}
+
+// Maven's coordinates stand in a sentence too, for who has another build.
+func TestTheCoordinatesAreThoseOfThePom(t *testing.T) {
+	page, err := pages.Read(docs, "java.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	pom, err := page.File("pom.xml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var project struct {
+		Dependencies []struct {
+			Group    string `xml:"groupId"`
+			Artifact string `xml:"artifactId"`
+			Version  string `xml:"version"`
+		} `xml:"dependencies>dependency"`
+	}
+	if err := xml.Unmarshal([]byte(pom.Text), &project); err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range project.Dependencies {
+		if coordinates := fmt.Sprintf("`%s:%s:%s`", d.Group, d.Artifact, d.Version); !strings.Contains(page.Prose, coordinates) {
+			t.Errorf("java.md doesn't say %s", coordinates)
+		}
+	}
+	if len(project.Dependencies) != 1 {
+		t.Errorf("%+v", project)
 	}
 }
 
@@ -159,8 +262,8 @@ var placeholder = regexp.MustCompile(`TODO|FIXME|XXX|\bTBD\b|<[a-z][a-z_ -]*>|\b
 func TestNoPageHasAPlaceholderLeft(t *testing.T) {
 	for _, page := range all(t) {
 		for _, b := range page.Blocks {
-			// Java's and TypeScript's types stand in angle brackets too.
-			if found := placeholder.FindString(b.Text); found != "" && b.Language != "java" {
+			// Java's types and Maven's elements stand in angle brackets too.
+			if found := placeholder.FindString(b.Text); found != "" && b.Language != "java" && b.Language != "xml" {
 				t.Errorf("%s:%d: %s", page.Name, b.Line, found)
 			}
 		}
@@ -235,6 +338,17 @@ func anchors(page pages.Page) (all []string) {
 		seen[anchor]++
 	}
 	return all
+}
+
+// Who comes by a search engine finds the rest from each page.
+func TestEveryPageOfAClientLeadsOn(t *testing.T) {
+	for _, page := range all(t) {
+		for _, to := range []string{"README.md", "../identity-providers.md", "../policies.md", "../limits.md"} {
+			if page.Name != to && !strings.Contains(page.Prose, "]("+to) {
+				t.Errorf("%s has no link to %s", page.Name, to)
+			}
+		}
+	}
 }
 
 func TestTheIndexListsEveryPage(t *testing.T) {
