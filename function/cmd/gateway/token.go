@@ -11,7 +11,7 @@ import (
 	"llmgateway.dev/gateway/internal/clientcredentials"
 )
 
-// printToken prints a client's access token, and nothing else, so that $(gateway token) is one.
+// printToken prints a client's access token, and nothing else, which is one where a shell substitutes it.
 //
 // The id and the secret are no flags: command lines are in everybody's process list, and in the
 // shell's history.
