@@ -14,7 +14,11 @@ import (
 type candidate struct {
 	// letter is short for -only, key names it in the results.
 	letter, key, name string
-	version           string
+	// short is its name beside a plot.
+	short, version string
+	// slow says that it takes seconds to start, and too long to open a thousand streams: its memory is measured in
+	// the first round alone, with fewer.
+	slow bool
 	// install makes it startable: it builds or fetches it.
 	install func(ctx context.Context, c *candidate) error
 	start   func(ctx context.Context, upstream string) (*instance, error)
@@ -64,7 +68,7 @@ func build(ctx context.Context, name string) (program string, err error) {
 func bare() *candidate {
 	var program string
 	return &candidate{
-		letter: "a", key: "bare", name: "httputil.ReverseProxy",
+		letter: "a", key: "bare", name: "net/http/httputil.ReverseProxy", short: "ReverseProxy",
 		install: func(ctx context.Context, c *candidate) (err error) {
 			if c.version, err = goVersion(ctx); err != nil {
 				return err
@@ -82,7 +86,7 @@ func bare() *candidate {
 func framework() *candidate {
 	var program string
 	return &candidate{
-		letter: "b", key: "framework", name: "the same, under functions-framework-go",
+		letter: "b", key: "framework", name: "the same under functions-framework-go", short: "under the framework",
 		install: func(ctx context.Context, c *candidate) (err error) {
 			if c.version, err = output(ctx, "go", "list", "-m", "-f", "{{.Version}}", "github.com/GoogleCloudPlatform/functions-framework-go"); err != nil {
 				return err

@@ -24,7 +24,7 @@ import (
 // gateway is this repository's function, built from the upload's archive as Google does, with all features on.
 func gateway() *candidate {
 	return &candidate{
-		letter: "c", key: "gateway", name: "this gateway",
+		letter: "c", key: "gateway", name: "this gateway, all features on", short: "this gateway",
 		install: func(ctx context.Context, c *candidate) (err error) {
 			if c.version, err = output(ctx, "git", "describe", "--always", "--dirty"); err != nil {
 				return err

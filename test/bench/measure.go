@@ -37,8 +37,10 @@ var steps = []step{
 	{"streams", streams},
 	{"pace", paced},
 	{"bodies", bodies},
-	{"memory", memory},
+	{memoryStep, memory},
 }
+
+const memoryStep = "memory"
 
 // busy closes the loop over the call while it watches the candidate: its processors' time, and the most
 // memory it held.

@@ -12,17 +12,25 @@ const (
 	// atOnce is how many streams are open together.
 	atOnce = 1000
 	// slow is how far their events are apart: memory is to be seen, not work.
-	slow = time.Second
+	slow = 5 * time.Second
 	// opening bounds how long they may take to begin.
 	opening = 60 * time.Second
 )
 
 // memory is measured in processes of their own, because what a process once held it may keep.
 func memory(ctx context.Context, s *subject, f figures) error {
-	if err := s.fresh(ctx, func(i *instance) error { return i.holdStreams(ctx, f) }); err != nil {
+	if err := s.fresh(ctx, func(i *instance) error { return i.holdStreams(ctx, s.streams(), f) }); err != nil {
 		return err
 	}
 	return s.fresh(ctx, func(i *instance) error { return i.holdBody(ctx, f) })
+}
+
+// streams is how many the candidate holds.
+func (s *subject) streams() int {
+	if s.slow {
+		return atOnce / 5
+	}
+	return atOnce
 }
 
 // fresh starts another instance, warms it, and lets it rest.
@@ -42,17 +50,17 @@ func (s *subject) fresh(ctx context.Context, use func(*instance) error) error {
 	return s.wrong(use(i))
 }
 
-// holdStreams opens a thousand streams and looks at the memory once all have begun.
-func (i *instance) holdStreams(ctx context.Context, f figures) error {
+// holdStreams opens that many streams and looks at the memory once all have begun.
+func (i *instance) holdStreams(ctx context.Context, n int, f figures) error {
 	idle := i.tree.rss()
 	f["idle_rss_mib"] = mib(idle)
-	q := newCall(i.endpoint, streamed(2*int(opening/slow), slow))
+	q := newCall(i.endpoint, streamed(4*int(opening/slow), slow))
 	ctx, end := context.WithTimeout(ctx, opening)
 	defer end()
 	var begun, ended sync.WaitGroup
-	begun.Add(atOnce)
-	errs := make(chan error, atOnce)
-	for range atOnce {
+	begun.Add(n)
+	errs := make(chan error, n)
+	for range n {
 		ended.Go(func() {
 			var once sync.Once
 			if err := i.hold(ctx, q, func() { once.Do(begun.Done) }); err != nil {
@@ -77,10 +85,11 @@ func (i *instance) holdStreams(ctx context.Context, f figures) error {
 	default:
 	}
 	if late {
-		return fmt.Errorf("%d streams took longer than %s to begin", atOnce, opening)
+		return fmt.Errorf("%d streams took longer than %s to begin", n, opening)
 	}
+	f["streams_held"] = float64(n)
 	f["streams_rss_mib"] = mib(most)
-	f["stream_kib"] = float64(most-idle) / 1024 / atOnce
+	f["stream_kib"] = float64(most-idle) / 1024 / float64(n)
 	return nil
 }
 

@@ -16,12 +16,12 @@ const (
 	honoVersion = "1.13.8"
 )
 
-// litellm is LiteLLM's proxy with one worker, a master key and one model, and its log of requests off, as
-// its documentation advises for production.
+// litellm is LiteLLM's proxy with one worker, a master key and one model. It logs what it does by default but
+// for LITELLM_LOG=ERROR, which its documentation advises for production.
 func litellm() *candidate {
 	var dir string
 	return &candidate{
-		letter: "d", key: "litellm", name: "LiteLLM proxy, one worker", version: litellmVersion,
+		letter: "d", key: "litellm", name: "LiteLLM proxy, one worker", short: "LiteLLM", version: litellmVersion, slow: true,
 		install: func(ctx context.Context, _ *candidate) (err error) {
 			dir, err = install("litellm-"+litellmVersion, func(dir string) error {
 				if err := run(ctx, dir, "python3", "-m", "venv", dir); err != nil {
@@ -63,7 +63,7 @@ litellm_settings: {num_retries: 0, request_timeout: 60}
 func portkey() *candidate {
 	var dir string
 	return &candidate{
-		letter: "e", key: "portkey", name: "Portkey gateway", version: portkeyVersion,
+		letter: "e", key: "portkey", name: "Portkey gateway", short: "Portkey", version: portkeyVersion,
 		install: func(ctx context.Context, _ *candidate) (err error) {
 			dir, err = install("portkey-"+portkeyVersion, func(dir string) error {
 				for name, text := range map[string]string{
@@ -110,7 +110,7 @@ Server.prototype.listen = function (port, ...rest) {
 func nginx() *candidate {
 	var dir string
 	return &candidate{
-		letter: "f", key: "nginx", name: "nginx proxy_pass",
+		letter: "f", key: "nginx", name: "nginx, proxy_pass", short: "nginx",
 		install: func(ctx context.Context, c *candidate) (err error) {
 			if dir, err = installDebian(ctx, "nginx", "nginx"); err != nil {
 				return err

@@ -104,7 +104,7 @@ func (p *printed) Write(text []byte) (int, error) {
 // String is the last of it.
 func (p *printed) String() string {
 	text := p.kept()
-	return string(bytes.TrimSpace(text[max(0, len(text)-8<<10):]))
+	return string(bytes.TrimSpace(text[max(0, len(text)-2<<10):]))
 }
 
 // kept is all that is kept: all there was, while that was little.

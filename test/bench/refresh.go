@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 )
 
@@ -22,6 +23,8 @@ type renewal struct {
 	Name  string  `json:"name"`
 	At    float64 `json:"at_ms"`
 	Worst float64 `json:"worst_ms"`
+	// Direct is the worst of calls that went straight to the upstream in that second: what is the machine's.
+	Direct float64 `json:"direct_worst_ms"`
 	// Fetches is how many fetches there were of what was renewed: one.
 	Fetches int `json:"fetches"`
 }
@@ -70,16 +73,26 @@ func measureRefresh(ctx context.Context, mock *instance) (*refreshed, error) {
 		w.tokens.RotateKey()
 		w.secrets.Add(keyName, w.tokens.ServiceAccountKey())
 	}).Stop()
-	sent, err := open(ctx, calls, waiting, refreshRate, refreshing)
+	var straight load
+	var straightErr error
+	var both sync.WaitGroup
+	both.Go(func() {
+		straight, straightErr = open(ctx, []call{newCall(mock.endpoint, chat(ordinary, ""))}, waiting, refreshRate, refreshing)
+	})
+	through, err := open(ctx, calls, waiting, refreshRate, refreshing)
+	both.Wait()
 	if err != nil {
 		return nil, fmt.Errorf("a call during the refresh: %w; the gateway has printed:\n%s", err, i.printed)
 	}
-	return judge(sent, begun, l.noted(false))
+	if straightErr != nil {
+		return nil, straightErr
+	}
+	return summarize(through, straight, begun, l.noted(false))
 }
 
-// judge finds the events among the waits: the exchange of the token that went stale, the one that a secret's new
+// summarize finds the events among the waits: the exchange of the token that went stale, the one that a secret's new
 // version brought about, and the fetch of the keys.
-func judge(sent load, begun time.Time, waits []wait) (*refreshed, error) {
+func summarize(through, straight load, begun time.Time, waits []wait) (*refreshed, error) {
 	r := &refreshed{Rate: refreshRate, Waits: waits}
 	for _, e := range []struct {
 		name, fetch string
@@ -105,18 +118,12 @@ func judge(sent load, begun time.Time, waits []wait) (*refreshed, error) {
 		r.Events = append(r.Events, found)
 	}
 	var steady []time.Duration
-	for i, due := range sent.Dues {
-		at, took := millis(due.Sub(begun)), millis(sent.Latencies[i])
-		during := false
-		for n := range r.Events {
-			e := &r.Events[n]
-			if at >= e.At-took && at < e.At+1000 { // also who was under way when it began
-				during = true
-				e.Worst = max(e.Worst, took)
-			}
-		}
-		if !during {
-			steady = append(steady, sent.Latencies[i])
+	for i, due := range through.Dues {
+		at, took := millis(due.Sub(begun)), millis(through.Latencies[i])
+		if e := r.during(at, took); e != nil {
+			e.Worst = max(e.Worst, took)
+		} else {
+			steady = append(steady, through.Latencies[i])
 		}
 		for slot := int(at / 100); slot >= len(r.Worst); {
 			r.Worst = append(r.Worst, 0)
@@ -124,5 +131,21 @@ func judge(sent load, begun time.Time, waits []wait) (*refreshed, error) {
 		r.Worst[int(at/100)] = max(r.Worst[int(at/100)], took)
 	}
 	r.Steady = millis(quantile(steady, 0.99))
+	for i, due := range straight.Dues {
+		at, took := millis(due.Sub(begun)), millis(straight.Latencies[i])
+		if e := r.during(at, took); e != nil {
+			e.Direct = max(e.Direct, took)
+		}
+	}
 	return r, nil
+}
+
+// during is the renewal in whose second a call was sent, or which began while it was under way.
+func (r *refreshed) during(at, took float64) *renewal {
+	for n := range r.Events {
+		if e := &r.Events[n]; at >= e.At-took && at < e.At+1000 {
+			return e
+		}
+	}
+	return nil
 }

@@ -21,6 +21,7 @@ type results struct {
 	Machine    machine              `json:"machine"`
 	Candidates []described          `json:"candidates"`
 	Medians    map[string]figures   `json:"medians"`
+	Bars       []bar                `json:"bars"`
 	Cold       *coldStart           `json:"cold_start,omitempty"`
 	Refresh    *refreshed           `json:"refresh,omitempty"`
 	Rounds     []map[string]figures `json:"rounds"`
@@ -38,6 +39,7 @@ type described struct {
 	Letter  string `json:"letter"`
 	Key     string `json:"key"`
 	Name    string `json:"name"`
+	Short   string `json:"short"`
 	Version string `json:"version"`
 }
 
@@ -45,7 +47,7 @@ func newResults(ctx context.Context, subjects []*subject) (*results, error) {
 	r := &results{Date: time.Now().UTC().Truncate(time.Second)}
 	for _, s := range subjects {
 		c := s.candidate
-		r.Candidates = append(r.Candidates, described{c.letter, c.key, c.name, c.version})
+		r.Candidates = append(r.Candidates, described{c.letter, c.key, c.name, c.short, c.version})
 	}
 	var err error
 	r.Machine, err = thisMachine(ctx)
@@ -84,23 +86,35 @@ func model(cpuinfo string) string {
 	return runtime.GOARCH
 }
 
-// finish sums up, prints the table, and writes it with the raw figures and the plots to the folder, if there is one.
+// finish sums up and says so. Where there is a folder, it gets the figures, the page and the plots.
 func (r *results) finish(dir string) error {
 	r.Medians = medians(r.Rounds)
+	r.Bars = r.judge()
 	for _, c := range r.Candidates {
-		fmt.Printf("%s  %-40s %s\n", c.Letter, c.Name, r.Medians[c.Key])
+		fmt.Printf("%s  %s: %s\n", c.Letter, c.Short, r.Medians[c.Key])
+	}
+	for _, b := range r.Bars {
+		fmt.Println(b)
 	}
 	if dir == "" {
 		return nil
-	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
 	}
 	text, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(dir, "results.json"), append(text, '\n'), 0o644)
+	files := r.plots()
+	files["results.json"] = string(text) + "\n"
+	files["README.md"] = r.page()
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	for name, text := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // medians are over the rounds, of each figure by itself.
