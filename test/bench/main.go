@@ -97,6 +97,13 @@ func bench(ctx context.Context, o options) error {
 	if err := raiseFiles(); err != nil {
 		return err
 	}
+	machine, err := thisMachine(ctx)
+	if err != nil {
+		return err
+	}
+	if machine.Busy > 0.1 {
+		log.Printf("this machine is %.0f%% busy with other things; ratios may bear it, latencies don't", machine.Busy*100)
+	}
 	mock, err := startMock(ctx)
 	if err != nil {
 		return err
@@ -111,15 +118,11 @@ func bench(ctx context.Context, o options) error {
 			s.stop()
 		}
 	}()
-	r, err := newResults(ctx, subjects)
-	if err != nil {
-		return err
+	r := newResults(machine, subjects)
+	if !slices.ContainsFunc(steps, func(s step) bool { return wanted(o.steps, s.name) }) {
+		o.rounds = 0
 	}
-	inRounds := slices.ContainsFunc(steps, func(s step) bool { return wanted(o.steps, s.name) })
 	for round := range o.rounds {
-		if !inRounds {
-			break
-		}
 		all, err := measure(ctx, o, rotated(subjects, round), round)
 		if err != nil {
 			return err
@@ -140,6 +143,7 @@ func bench(ctx context.Context, o options) error {
 const (
 	coldStep    = "cold"
 	refreshStep = "refresh"
+	coldStarts  = 20
 )
 
 func once(ctx context.Context, o options, mock *instance, subjects []*subject, r *results) (err error) {
@@ -148,7 +152,7 @@ func once(ctx context.Context, o options, mock *instance, subjects []*subject, r
 	}
 	if wanted(o.steps, coldStep) {
 		log.Print("cold start")
-		if r.Cold, err = measureCold(ctx, mock, 4*o.rounds); err != nil {
+		if r.Cold, err = measureCold(ctx, mock, coldStarts); err != nil {
 			return err
 		}
 	}
@@ -178,6 +182,9 @@ func startAll(ctx context.Context, o options, mock *instance) (all []*subject, e
 		all = append(all, &subject{candidate: c, instance: i, mock: mock, duration: o.duration})
 		if err := i.check(ctx); err != nil {
 			return all, err
+		}
+		if c.key == ours && i.printed.records.Load() == 0 {
+			return all, fmt.Errorf("%s has relayed, but written no audit record; it has printed:\n%s", c.name, i.printed)
 		}
 	}
 	return all, nil

@@ -26,8 +26,9 @@ func (r *results) page() string {
 			}
 			return short(v / base)
 		},
-		"short":  short,
-		"memory": func(v float64) string { return short(math.Round(v)) },
+		"short":   short,
+		"memory":  func(v float64) string { return short(math.Round(v)) },
+		"percent": func(share float64) string { return short(math.Round(share*100)) + " %" },
 		"streams": func(c described) string {
 			text := shown(r.Medians[c.Key], "stream_kib")
 			if held := r.Medians[c.Key]["streams_held"]; held > 0 && held < atOnce {

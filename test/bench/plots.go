@@ -140,7 +140,7 @@ func (r *results) plotMemory() *picture {
 	x := float64(pictureWidth - margin)
 	for i := len(kinds) - 1; i >= 0; i-- {
 		p.text(x, 26, "end", "soft", kinds[i].name)
-		x -= 6.4*float64(len(kinds[i].name)) + 8
+		x -= 6.6*float64(len(kinds[i].name)) + 4
 		p.rect(x-10, 16, 10, 10, kinds[i].class, "")
 		x -= 24
 	}
@@ -186,7 +186,11 @@ func (c *coldStart) plot() *picture {
 		y := float64(top + i*row)
 		p.text(labels-12, y+14, "end", "", s.name)
 		p.rect(a.at(s.start), y+2, max(a.at(s.end)-a.at(s.start), 2), 16, s.class, fmt.Sprintf("%s: from %s to %s ms", s.name, short(s.start), short(s.end)))
-		p.text(a.at(s.end)+6, y+14, "start", "soft", short(s.end-s.start)+" ms")
+		if s.start > r.Total/2 {
+			p.text(a.at(s.start)-6, y+14, "end", "soft", short(s.end-s.start)+" ms")
+		} else {
+			p.text(a.at(s.end)+6, y+14, "start", "soft", short(s.end-s.start)+" ms")
+		}
 	}
 	p.line(a.at(r.Total), top-8, a.at(r.Total), bottom, "mark")
 	return p

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -33,6 +34,8 @@ type machine struct {
 	Memory float64 `json:"memory_gib"`
 	Kernel string  `json:"kernel"`
 	Go     string  `json:"go"`
+	// Busy is the share of the processors that others used before the run.
+	Busy float64 `json:"busy_before"`
 }
 
 type described struct {
@@ -43,15 +46,13 @@ type described struct {
 	Version string `json:"version"`
 }
 
-func newResults(ctx context.Context, subjects []*subject) (*results, error) {
-	r := &results{Date: time.Now().UTC().Truncate(time.Second)}
+func newResults(m machine, subjects []*subject) *results {
+	r := &results{Date: time.Now().UTC().Truncate(time.Second), Machine: m}
 	for _, s := range subjects {
 		c := s.candidate
 		r.Candidates = append(r.Candidates, described{c.letter, c.key, c.name, c.short, c.version})
 	}
-	var err error
-	r.Machine, err = thisMachine(ctx)
-	return r, err
+	return r
 }
 
 func thisMachine(ctx context.Context) (machine, error) {
@@ -70,10 +71,45 @@ func thisMachine(ctx context.Context) (machine, error) {
 		return m, err
 	}
 	m.Memory = float64(field(string(memory), "MemTotal")>>20) / 1024
+	if m.Busy, err = busyFor(time.Second); err != nil {
+		return m, err
+	}
 	var name unix.Utsname
 	err = unix.Uname(&name)
 	m.Kernel = unix.ByteSliceToString(name.Sysname[:]) + " " + unix.ByteSliceToString(name.Release[:])
 	return m, err
+}
+
+// busyFor looks at the processors for a while.
+func busyFor(while time.Duration) (share float64, err error) {
+	before, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return 0, err
+	}
+	time.Sleep(while)
+	after, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return 0, err
+	}
+	idle, all := processors(string(before))
+	idleNow, allNow := processors(string(after))
+	return 1 - (idleNow-idle)/max(allNow-all, 1), nil
+}
+
+// processors reads the first line of /proc/stat (proc_stat(5)): user, nice, system, idle, iowait and more, of
+// which idle and iowait are nobody's.
+func processors(stat string) (idle, all float64) {
+	line, _, _ := strings.Cut(stat, "\n")
+	for i, number := range strings.Fields(strings.TrimPrefix(line, "cpu ")) {
+		v, _ := strconv.ParseFloat(number, 64)
+		if i == 3 || i == 4 {
+			idle += v
+		}
+		if i < 8 { // what guests use is in user already
+			all += v
+		}
+	}
+	return idle, all
 }
 
 // model reads /proc/cpuinfo.
