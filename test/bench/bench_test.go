@@ -122,17 +122,23 @@ func TestAnAnswerThatIsNotTheUpstreamsIsAnError(t *testing.T) {
 		body   string
 		want   string // in the error; "" for none
 	}{
-		"the upstream's":   {func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "bench-answer") }, chat(ordinary, ""), ""},
-		"another":          {func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "hello") }, chat(ordinary, ""), "hello"},
-		"a refusal":        {func(w http.ResponseWriter, r *http.Request) { http.Error(w, "bench-answer", 503) }, chat(ordinary, ""), "503"},
-		"a refused stream": {func(w http.ResponseWriter, r *http.Request) { http.Error(w, "too many", 429) }, streamed(2, 0), "too many"},
+		"the upstream's": {func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "bench-answer") }, chat(ordinary, ""), ""},
+		"another":        {func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "hello") }, chat(ordinary, ""), "hello"},
+		"a refusal": {func(w http.ResponseWriter, r *http.Request) {
+			http.Error(w, "bench-answer", http.StatusServiceUnavailable)
+		}, chat(ordinary, ""), "503"},
+		"a refused stream": {func(w http.ResponseWriter, r *http.Request) { http.Error(w, "too many", http.StatusTooManyRequests) }, streamed(2, 0), "too many"},
 		"a whole stream": {func(w http.ResponseWriter, r *http.Request) {
 			io.WriteString(w, "data: bench-event\n\ndata: [DONE]\n\n")
 		}, streamed(1, 0), ""},
 		"half a stream": {func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "data: bench-event\n\n") }, streamed(2, 0), "before its end"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := each(mockServer(t, tt.answer).address, 1, func(c *conn, l *load) error {
+			all, err := dialAll(mockServer(t, tt.answer).address, 1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = each(all, func(c *conn, l *load) error {
 				return l.one(c, newCall(endpoint{path: chatPath}, tt.body), time.Now())
 			})
 			if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {

@@ -51,8 +51,12 @@ func (l *load) one(c *conn, q call, due time.Time) error {
 // closed sends one call after the other on each of n connections until the time is over: as fast as
 // they are answered.
 func closed(ctx context.Context, q call, n int, during time.Duration) (load, error) {
+	all, err := dialAll(q.address, n)
+	if err != nil {
+		return load{}, err
+	}
 	begun := time.Now()
-	sum, err := each(q.address, n, func(c *conn, l *load) error {
+	sum, err := each(all, func(c *conn, l *load) error {
 		for time.Since(begun) < during && ctx.Err() == nil {
 			if err := l.one(c, q, time.Now()); err != nil {
 				return err
@@ -67,6 +71,10 @@ func closed(ctx context.Context, q call, n int, during time.Duration) (load, err
 // open sends the calls in turn at a rate, whether or not those before are answered. A call's latency counts from the
 // moment at which it was due, so that what had to wait for a slow one counts too (Tene's coordinated omission).
 func open(ctx context.Context, calls []call, n int, rate float64, during time.Duration) (load, error) {
+	all, err := dialAll(calls[0].address, n)
+	if err != nil {
+		return load{}, err
+	}
 	type planned struct {
 		call
 		at time.Time
@@ -88,7 +96,7 @@ func open(ctx context.Context, calls []call, n int, rate float64, during time.Du
 			due <- planned{calls[i%len(calls)], at}
 		}
 	}()
-	sum, err := each(calls[0].address, n, func(c *conn, l *load) error {
+	sum, err := each(all, func(c *conn, l *load) error {
 		for p := range due {
 			if err := l.one(c, p.call, p.at); err != nil {
 				return err
@@ -107,17 +115,27 @@ func sleepUntil(at time.Time) {
 	}
 }
 
-// each runs work on n connections at once.
-func each(address string, n int, work func(*conn, *load) error) (load, error) {
-	loads, errs := make([]load, n), make([]error, n)
-	var group sync.WaitGroup
-	for i := range n {
-		group.Go(func() {
-			c, err := dial(address)
-			if err != nil {
-				errs[i] = err
-				return
+// dialAll makes n connections.
+func dialAll(address string, n int) (all []*conn, err error) {
+	for range n {
+		c, err := dial(address)
+		if err != nil {
+			for _, c := range all {
+				c.Close()
 			}
+			return nil, err
+		}
+		all = append(all, c)
+	}
+	return all, nil
+}
+
+// each works on all connections at once, and closes them.
+func each(all []*conn, work func(*conn, *load) error) (load, error) {
+	loads, errs := make([]load, len(all)), make([]error, len(all))
+	var group sync.WaitGroup
+	for i, c := range all {
+		group.Go(func() {
 			defer c.Close()
 			errs[i] = work(c, &loads[i])
 		})

@@ -30,6 +30,9 @@ type options struct {
 	quick    bool
 }
 
+// bound is the longest that all may take, installing included.
+const bound = 40 * time.Minute
+
 func main() {
 	log.SetFlags(0)
 	o, err := parse(os.Args[1:])
@@ -39,6 +42,8 @@ func main() {
 	if err == nil {
 		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 		defer stop()
+		ctx, cancel := context.WithTimeout(ctx, bound)
+		defer cancel()
 		err = bench(ctx, o)
 		stopAll()
 	}
@@ -51,7 +56,7 @@ func parse(args []string) (options, error) {
 	var o options
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.IntVar(&o.rounds, "rounds", 5, "how often everything is measured")
-	flags.DurationVar(&o.duration, "duration", 2500*time.Millisecond, "how long each candidate is loaded in each step of a round")
+	flags.DurationVar(&o.duration, "duration", 2*time.Second, "how long each candidate is loaded in each step of a round")
 	only := flags.String("only", "", "the candidates, by letter or key, such as a,c; all by default")
 	which := flags.String("steps", "", "the steps of a round, such as requests,streams; all by default")
 	flags.StringVar(&o.out, "out", "", "the folder in which to write the results; none by default")
@@ -185,6 +190,10 @@ func startAll(ctx context.Context, o options, mock *instance) (all []*subject, e
 		}
 		if c.key == ours && i.printed.records.Load() == 0 {
 			return all, fmt.Errorf("%s has relayed, but written no audit record; it has printed:\n%s", c.name, i.printed)
+		}
+		// What is compiled while it runs is compiled now.
+		if _, err := closed(ctx, newCall(i.endpoint, chat(ordinary, "")), connections, o.duration); err != nil {
+			return all, fmt.Errorf("%s: %w", c.name, err)
 		}
 	}
 	return all, nil

@@ -42,21 +42,15 @@ var steps = []step{
 
 const memoryStep = "memory"
 
-// busy closes the loop over the call while it watches the candidate: its processors' time, and the most
-// memory it held.
-func (s *subject) busy(ctx context.Context, q call, n int) (l load, cpu time.Duration, rss int64, err error) {
+// busy closes the loop over the call while it looks at the candidate's processor time.
+func (s *subject) busy(ctx context.Context, q call, n int) (l load, cpu time.Duration, err error) {
 	// A moment before counts for nothing: connections are made, and the collector finds its pace.
 	if _, err := closed(ctx, q, n, min(s.duration/5, 500*time.Millisecond)); err != nil {
-		return l, 0, 0, s.wrong(err)
+		return l, 0, s.wrong(err)
 	}
-	most := make(chan int64)
-	watching, stop := context.WithCancel(ctx)
-	go func() { most <- s.tree.most(watching) }()
 	before := s.tree.cpu()
 	l, err = closed(ctx, q, n, s.duration)
-	cpu = s.tree.cpu() - before
-	stop()
-	return l, cpu, <-most, s.wrong(err)
+	return l, s.tree.cpu() - before, s.wrong(err)
 }
 
 // wrong says who answered wrongly.
@@ -67,27 +61,14 @@ func (s *subject) wrong(err error) error {
 	return fmt.Errorf("%s: %w; it has printed:\n%s", s.candidate.name, err, s.printed)
 }
 
-// most samples the memory until ctx ends.
-func (t tree) most(ctx context.Context) (most int64) {
-	for {
-		most = max(most, t.rss())
-		select {
-		case <-ctx.Done():
-			return most
-		case <-time.After(50 * time.Millisecond):
-		}
-	}
-}
-
 // requests is what a call costs where there is nothing else.
 func requests(ctx context.Context, s *subject, f figures) error {
-	l, cpu, rss, err := s.busy(ctx, newCall(s.endpoint, chat(ordinary, "")), connections)
+	l, cpu, err := s.busy(ctx, newCall(s.endpoint, chat(ordinary, "")), connections)
 	if err != nil {
 		return err
 	}
 	f["request_cpu_us"] = micros(cpu) / float64(l.Count)
 	f["requests_per_second"] = float64(l.Count) / l.Elapsed.Seconds()
-	f["load_rss_mib"] = mib(rss)
 	return nil
 }
 
@@ -130,7 +111,7 @@ const events = 100
 
 // streams is what an event costs where nothing paces it.
 func streams(ctx context.Context, s *subject, f figures) error {
-	l, cpu, _, err := s.busy(ctx, newCall(s.endpoint, streamed(events, 0)), connections)
+	l, cpu, err := s.busy(ctx, newCall(s.endpoint, streamed(events, 0)), connections)
 	if err != nil {
 		return err
 	}
@@ -152,7 +133,7 @@ func paced(ctx context.Context, s *subject, f figures) error {
 	if err != nil {
 		return err
 	}
-	through, cpu, _, err := s.busy(ctx, newCall(s.endpoint, body), pacedAtOnce)
+	through, cpu, err := s.busy(ctx, newCall(s.endpoint, body), pacedAtOnce)
 	if err != nil {
 		return err
 	}
@@ -172,7 +153,7 @@ var larger = []struct {
 // bodies is what larger requests cost.
 func bodies(ctx context.Context, s *subject, f figures) error {
 	for _, b := range larger {
-		l, cpu, _, err := s.busy(ctx, newCall(s.endpoint, chat(b.size, "")), b.connections)
+		l, cpu, err := s.busy(ctx, newCall(s.endpoint, chat(b.size, "")), b.connections)
 		if err != nil {
 			return err
 		}
@@ -181,5 +162,3 @@ func bodies(ctx context.Context, s *subject, f figures) error {
 	}
 	return nil
 }
-
-func mib(bytes int64) float64 { return float64(bytes) / (1 << 20) }

@@ -19,10 +19,16 @@ const (
 
 // memory is measured in processes of their own, because what a process once held it may keep.
 func memory(ctx context.Context, s *subject, f figures) error {
-	if err := s.fresh(ctx, func(i *instance) error { return i.holdStreams(ctx, s.streams(), f) }); err != nil {
-		return err
+	for _, hold := range []func(*instance) error{
+		func(i *instance) error { return i.holdStreams(ctx, s.streams(), f) },
+		func(i *instance) error { return i.holdBody(f) },
+		func(i *instance) error { return i.holdLoad(ctx, s.duration, f) },
+	} {
+		if err := s.fresh(ctx, hold); err != nil {
+			return err
+		}
 	}
-	return s.fresh(ctx, func(i *instance) error { return i.holdBody(ctx, f) })
+	return nil
 }
 
 // streams is how many the candidate holds.
@@ -112,7 +118,7 @@ func (i *instance) hold(ctx context.Context, q call, event func()) error {
 }
 
 // holdBody sends one large body and looks at the most memory that was held meanwhile.
-func (i *instance) holdBody(ctx context.Context, f figures) error {
+func (i *instance) holdBody(f figures) error {
 	const size = 10 << 20
 	idle := i.tree.rss()
 	i.tree.forget()
@@ -126,4 +132,12 @@ func (i *instance) holdBody(ctx context.Context, f figures) error {
 	}
 	f["body_10m_copies"] = float64(i.tree.peak()-idle) / size
 	return nil
+}
+
+// holdLoad sends ordinary calls and looks at the most memory that was held meanwhile.
+func (i *instance) holdLoad(ctx context.Context, during time.Duration, f figures) error {
+	i.tree.forget()
+	_, err := closed(ctx, newCall(i.endpoint, chat(ordinary, "")), connections, during)
+	f["load_rss_mib"] = mib(i.tree.peak())
+	return err
 }

@@ -106,3 +106,5 @@ func (t tree) forget() {
 		os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", pid), []byte("5"), 0)
 	}
 }
+
+func mib(bytes int64) float64 { return float64(bytes) / (1 << 20) }
