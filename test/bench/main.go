@@ -10,6 +10,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"log"
@@ -99,6 +100,9 @@ func wanted(asked []string, names ...string) bool {
 }
 
 func bench(ctx context.Context, o options) error {
+	if _, err := os.Stat("test/bench/main.go"); err != nil {
+		return errors.New("run it in the repository's top folder")
+	}
 	if err := raiseFiles(); err != nil {
 		return err
 	}
