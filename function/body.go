@@ -66,7 +66,7 @@ func (b *bodies) read(w http.ResponseWriter, r *http.Request) (body []byte, rele
 	if r.ContentLength >= 0 {
 		most = r.ContentLength + 1
 	}
-	// What a client merely declares is not held for it: it must have sent an eighth.
+	// What a client merely declares is not held for it: it must have begun to send it.
 	size := min(firstRead, most)
 	if !hold(size) {
 		return nil, release, overloaded()
@@ -75,9 +75,9 @@ func (b *bodies) read(w http.ResponseWriter, r *http.Request) (body []byte, rele
 	limited := http.MaxBytesReader(w, r.Body, b.maxBody)
 	for {
 		if len(body) == cap(body) {
-			grown := int64(cap(body)) * 4
-			if 2*grown > most { // or a last copy would be of most of it
-				grown = most
+			grown := min(int64(cap(body))*2, most)
+			if r.ContentLength >= 0 {
+				grown = most // at once: each copy on the way would be held beside the last one
 			}
 			if !hold(grown) {
 				return nil, release, overloaded()

@@ -27,18 +27,24 @@ func (r *Request) InputTokens() int64 {
 
 func inputTokens(body []byte) int64 {
 	text, attachments := len(body), 0
-	for i := 0; i < len(body); {
+	// A long run covers one of every longRun bytes: the others need not be looked at.
+	for i := longRun; i < len(body); i += longRun {
 		if !base64[body[i]] {
-			i++
 			continue
 		}
-		start := i
-		for i < len(body) && base64[body[i]] {
-			i++
+		start, end := i, i
+		for start > 0 && base64[body[start-1]] {
+			start--
 		}
-		if i-start > longRun && introducesData(body[:start]) {
-			text -= i - start
-			attachments++
+		for end < len(body) && base64[body[end]] {
+			end++
+		}
+		if end-start > longRun {
+			if introducesData(body[:start]) {
+				text -= end - start
+				attachments++
+			}
+			i = end // the next run begins after it
 		}
 	}
 	return int64(attachments)*attachment + TextTokens(int64(text))

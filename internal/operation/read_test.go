@@ -254,6 +254,25 @@ func TestInputIsEstimatedFromItsText(t *testing.T) {
 	}
 }
 
+// What is looked at of a body is one byte in many: where an attachment stands must not matter.
+func TestAnAttachmentIsFoundWhereverItStands(t *testing.T) {
+	for size := 505; size < 1100; size += 3 {
+		before, after := strings.Repeat("x ", size), strings.Repeat("A", size)
+		body := `{"model":"m","a":"` + before + `","data":"` + after + `","b":[{"data":"` + after + `"}]}`
+		want := operation.TextTokens(int64(len(body)))
+		if size > 512 {
+			want = 2*1024 + operation.TextTokens(int64(len(body)-2*size))
+		}
+		req, err := operation.Read(route(t, "POST", chat), []byte(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := req.InputTokens(); got != want {
+			t.Fatalf("%d bytes: %d tokens, want %d", size, got, want)
+		}
+	}
+}
+
 func TestAnOperationWithoutABodyTakesNone(t *testing.T) {
 	r := route(t, "POST", "/v1/fine_tuning/jobs/ftjob-1/cancel")
 	if _, err := operation.Read(r, nil); err != nil {

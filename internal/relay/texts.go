@@ -3,57 +3,77 @@ package relay
 import (
 	"bytes"
 
-	"github.com/go-json-experiment/json/jsontext"
-
 	"llmgateway.dev/gateway/internal/operation"
 )
 
 // texts estimates the output tokens of a stream by the texts that its events carry: what is left to go by
 // where the last event, with the usage, never came. A client could see to that.
 type texts struct {
-	dec jsontext.Decoder
 	// size is in bytes; events are those that carry text, each a token at least.
 	size, events int64
 }
 
-// textual are the names of what a model writes, in all dialects' streams.
-var textual = map[string]bool{
-	"content": true, "reasoning_content": true, "reasoning": true, "refusal": true, "arguments": true, // OpenAI's chat, and its likes
-	"text": true, "thinking": true, "partial_json": true, // Anthropic's, Google's, completions
+// textual reports whether the name is of what a model writes, in all dialects' streams.
+func textual(name []byte) bool {
+	switch string(name) {
+	case "content", "reasoning_content", "reasoning", "refusal", "arguments", // OpenAI's chat, and its likes
+		"text", "thinking", "partial_json": // Anthropic's, Google's, completions
+		return true
+	}
+	return false
 }
 
 // response is the type of a streamed response's events. Only their deltas are new text: what ends a part
 // repeats it.
 var response = []byte(`"type":"response.`)
 
-// add reads an event that was passed on. One that isn't JSON carries no text.
+// add reads an event that was passed on. It looks at strings alone, at a byte a nanosecond: one that a colon
+// follows is a name, and one that follows a textual name and nothing else is text.
 func (t *texts) add(event []byte) {
 	deltas := bytes.Contains(event, response) || bytes.HasPrefix(event, []byte("event: response."))
-	t.dec.Reset(bytes.NewBuffer(data(event)), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 	before := t.size
-	name := ""
-	for {
-		token, err := t.dec.ReadToken()
-		if err != nil {
-			break
+	wanted := false // the value that comes next
+	rest := data(event)
+	for i := 0; i < len(rest); i++ {
+		switch c := rest[i]; c {
+		case '"':
+			text, size := quoted(rest[i+1:])
+			i += len(text) + 1
+			after := bytes.TrimLeft(rest[min(i+1, len(rest)):], " \t\r\n")
+			switch {
+			case len(after) > 0 && after[0] == ':':
+				wanted = deltas && string(text) == "delta" || !deltas && textual(text)
+				i = len(rest) - len(after)
+				continue
+			case wanted:
+				t.size += size
+			}
+			wanted = false
+		case ' ', '\t', '\r', '\n':
+		default: // what is no string
+			wanted = false
 		}
-		if token.Kind() != '"' {
-			name = ""
-			continue
-		}
-		text := token.String()
-		if kind, length := t.dec.StackIndex(t.dec.StackDepth()); kind == '{' && length%2 == 1 {
-			name = text
-			continue
-		}
-		if deltas && name == "delta" || !deltas && textual[name] {
-			t.size += int64(len(text))
-		}
-		name = ""
 	}
 	if t.size > before {
 		t.events++
 	}
+}
+
+// quoted is a string up to its closing quote, as it stands, and about how many bytes it comes to: each escape is one.
+func quoted(s []byte) (text []byte, size int64) {
+	for i := 0; i < len(s); i++ {
+		switch s[i] {
+		case '"':
+			return s[:i], size
+		case '\\':
+			i++
+			if i < len(s) && s[i] == 'u' {
+				i += 4
+			}
+		}
+		size++
+	}
+	return s, size
 }
 
 func (t *texts) tokens() int64 { return max(t.events, operation.TextTokens(t.size)) }
