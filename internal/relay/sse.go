@@ -13,8 +13,11 @@ const maxEvent = 1 << 20
 // empty line that ends it, byte for byte.
 type events struct {
 	r *bufio.Reader
-	// buf holds the event that next returned, and before the one before it.
-	buf, before []byte
+	// ready is the size of a whole event that is at hand, 0 where none is.
+	ready int
+	// event is what next returned last: in r's own buffer, or in buf where it came in parts. before keeps it
+	// while r is filled anew.
+	event, buf, before []byte
 	// open says that the last piece ended inside an event.
 	open bool
 }
@@ -23,7 +26,21 @@ type events struct {
 // bytes are valid until the next call. At the stream's end err is io.EOF, with what was left of an
 // unfinished event.
 func (e *events) next() (event []byte, whole bool, err error) {
-	e.buf, e.before = e.before[:0], e.buf
+	if e.ready > 0 && !e.open {
+		e.event, _ = e.r.Peek(e.ready) // can't err, nor can Discard: they are there
+		e.r.Discard(e.ready)
+		e.look()
+		return e.event, true, nil
+	}
+	e.before = append(e.before[:0], e.event...)
+	e.event, whole, err = e.gather()
+	e.look()
+	return e.event, whole, err
+}
+
+// gather is next for an event that has to be waited for.
+func (e *events) gather() (event []byte, whole bool, err error) {
+	e.buf = e.buf[:0]
 	continued := e.open
 	for {
 		line, err := e.r.ReadSlice('\n')
@@ -54,16 +71,37 @@ func (e *events) ended() bool {
 	return len(rest) == 0 || rest[len(rest)-1] == '\n'
 }
 
-// more reports whether another whole event is at hand, so that both can be flushed as one.
-func (e *events) more() bool {
+// look finds the end of the event that is at hand.
+func (e *events) look() {
 	buffered, _ := e.r.Peek(e.r.Buffered()) // can't err: they are there
-	return bytes.Contains(buffered, []byte("\n\n")) || bytes.Contains(buffered, []byte("\n\r\n"))
+	e.ready = 0
+	for at := 0; ; {
+		i := bytes.IndexByte(buffered[at:], '\n')
+		if i < 0 {
+			return
+		}
+		at += i + 1
+		switch rest := buffered[at:]; {
+		case len(rest) > 0 && rest[0] == '\n':
+			e.ready = at + 1
+			return
+		case len(rest) > 1 && rest[0] == '\r' && rest[1] == '\n':
+			e.ready = at + 2
+			return
+		}
+	}
 }
+
+// more reports whether another whole event is at hand, so that both can be flushed as one.
+func (e *events) more() bool { return e.ready > 0 }
 
 var done = []byte("[DONE]")
 
 // data returns what an event carries: its data lines, put together.
 func data(event []byte) []byte {
+	if line, rest, _ := bytes.Cut(event, []byte("\n")); len(rest) == 1 && bytes.HasPrefix(line, []byte("data: ")) {
+		return bytes.TrimRight(line[len("data: "):], "\r") // most events are one line
+	}
 	var out []byte
 	lines := 0
 	for line := range bytes.Lines(event) {
