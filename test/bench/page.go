@@ -8,7 +8,7 @@ import (
 	"text/template"
 )
 
-//go:embed page.md
+//go:embed page.tmpl
 var pageText string
 
 // page is docs/bench/README.md.
