@@ -13,6 +13,7 @@ import (
 
 	"llmgateway.dev/gateway/internal/apierror"
 	"llmgateway.dev/gateway/internal/operation"
+	"llmgateway.dev/gateway/test/corpora"
 )
 
 func route(t testing.TB, method, target string) operation.Route {
@@ -379,13 +380,8 @@ func TestEveryRowIsWhole(t *testing.T) {
 // JSONTestSuite (github.com/nst/JSONTestSuite): wrapped as a member, what must be rejected is, and what
 // must be accepted is, but for repeated names, which are refused here.
 func TestJSONTestSuite(t *testing.T) {
-	dir := filepath.Join("..", "..", "..", "shared", "corpora", "json-test-suite", "test_parsing")
-	files, _ := filepath.Glob(filepath.Join(dir, "*.json"))
-	if len(files) == 0 {
-		t.Skip("left out: JSONTestSuite is not beside this repository")
-	}
 	r := route(t, "POST", chat)
-	for _, file := range files {
+	for _, file := range corpora.Files(t, "json-test-suite/test_parsing/*.json") {
 		doc, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)

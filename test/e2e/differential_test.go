@@ -11,12 +11,12 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	"llmgateway.dev/gateway/internal/operation"
+	"llmgateway.dev/gateway/test/corpora"
 )
 
 // reading is what a reader makes of a body: nil where it refuses.
@@ -127,15 +127,11 @@ func read(t *testing.T, bodies [][]byte, argv ...string) []*reading {
 	return readings
 }
 
-// corpus is JSONTestSuite (github.com/nst/JSONTestSuite), where it is beside this repository, as a body,
-// as a value and as a model; and what the generator makes.
+// corpus is JSONTestSuite (github.com/nst/JSONTestSuite) as a body, as a value and as a model; and what the
+// generator makes.
 func corpus(t *testing.T) [][]byte {
 	var bodies [][]byte
-	suite, _ := filepath.Glob("../../../shared/corpora/json-test-suite/test_parsing/*.json")
-	if len(suite) == 0 {
-		t.Log("left out: JSONTestSuite is not beside this repository")
-	}
-	for _, file := range suite {
+	for _, file := range corpora.Files(t, "json-test-suite/test_parsing/*.json") {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
