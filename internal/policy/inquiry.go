@@ -157,12 +157,17 @@ func (q *inquiry) evaluate(r resource) verdict {
 		q.asked = &asked{client: clientEntity(q.who), context: q.context()}
 	}
 	e := entities{actions: q.actions, client: q.asked.client, resource: resourceEntity(r)}
-	decision, reasons := cedar.Authorize(q.set, e, cedar.Request{
+	return judge(q.set, e, cedar.Request{
 		Principal: e.client.UID,
 		Action:    q.action(),
 		Resource:  e.resource.UID,
 		Context:   q.asked.context,
 	})
+}
+
+// judge is Cedar's decision, but for one thing: where the evaluation of any policy errs, it is a denial.
+func judge(set *cedar.PolicySet, e types.EntityGetter, request cedar.Request) verdict {
+	decision, reasons := cedar.Authorize(set, e, request)
 	var v verdict
 	for _, err := range reasons.Errors {
 		v.errors = append(v.errors, string(err.PolicyID))
