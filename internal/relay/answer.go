@@ -113,7 +113,12 @@ func (a *Answer) copyEvents(ctx context.Context, out *writer, r *bufio.Reader) e
 	if err := out.flush(); err != nil { // the head: a client may wait for it alone
 		return clientLeft{err}
 	}
-	stream := events{r: r}
+	stream := newEvents(r)
+	if mark := stream.mark(); len(mark) > 0 {
+		if _, err := out.Write(mark); err != nil {
+			return err
+		}
+	}
 	var output texts
 	defer func() { out.o.OutputTokens = output.tokens() }()
 	finished := false

@@ -1,5 +1,27 @@
 package relay
 
+import (
+	"bufio"
+	"io"
+)
+
+// Events reads a stream: what each whole event carries, where it carries any data, and each event as it
+// came, the mark that the stream may begin with and an unfinished end included.
+func Events(stream io.Reader) (carried, came []string) {
+	e := newEvents(bufio.NewReaderSize(stream, 16)) // the smallest there is, so that lines are longer
+	came = append(came, string(e.mark()))
+	for {
+		event, whole, err := e.next()
+		came = append(came, string(event))
+		if d := data(event); whole && d != nil {
+			carried = append(carried, string(d))
+		}
+		if err != nil {
+			return carried, came
+		}
+	}
+}
+
 // Scan reads an answer that comes in those pieces.
 func Scan(pieces ...[]byte) (o Outcome, cut bool) {
 	s := scanner{o: &o}

@@ -18,8 +18,25 @@ type events struct {
 	// event is what next returned last: in r's own buffer, or in buf where it came in parts. before keeps it
 	// while r is filled anew.
 	event, buf, before []byte
+	// last is the last byte that was read, at an event's beginning a line's end.
+	last byte
 	// open says that the last piece ended inside an event.
 	open bool
+}
+
+func newEvents(r *bufio.Reader) *events { return &events{r: r, last: '\n'} }
+
+// mark returns the byte order mark that a stream may begin with. It is no part of the first event.
+func (e *events) mark() []byte {
+	const bom = "\ufeff"
+	// Not all three bytes at once, where the first says that it is none: they may be long in coming.
+	for n := 1; n <= len(bom); n++ {
+		if begin, _ := e.r.Peek(n); string(begin) != bom[:n] {
+			return nil
+		}
+	}
+	e.r.Discard(len(bom))
+	return []byte(bom)
 }
 
 // next returns the next event, or a piece of one that is larger than maxEvent. whole tells which. The
@@ -38,21 +55,22 @@ func (e *events) next() (event []byte, whole bool, err error) {
 	return e.event, whole, err
 }
 
-// gather is next for an event that has to be waited for.
+// gather is next for an event that has to be waited for, or whose lines end in CR.
 func (e *events) gather() (event []byte, whole bool, err error) {
 	e.buf = e.buf[:0]
 	continued := e.open
 	for {
-		line, err := e.r.ReadSlice('\n')
-		e.buf = append(e.buf, line...)
-		switch {
-		case err == bufio.ErrBufferFull: // a line longer than the buffer goes on
-		case err != nil:
+		if _, err := e.r.Peek(1); err != nil {
 			return e.buf, false, err
-		case e.ended():
-			e.open = false
+		}
+		piece, ended := e.piece()
+		e.buf = append(e.buf, piece...)
+		e.r.Discard(len(piece))
+		if ended {
+			e.last, e.open = '\n', false
 			return e.buf, !continued, nil
 		}
+		e.last = piece[len(piece)-1]
 		if len(e.buf) >= maxEvent {
 			e.open = true
 			return e.buf, false, nil
@@ -60,56 +78,87 @@ func (e *events) gather() (event []byte, whole bool, err error) {
 	}
 }
 
-// ended reports whether buf ends in an empty line. A lone CR as a line's end, which the
-// specification allows, is used by no provider; such a stream goes through as one open event at a time.
-func (e *events) ended() bool {
-	rest, ok := bytes.CutSuffix(e.buf, []byte("\n"))
-	if !ok {
-		return false
+// piece is what is at hand of a line, which ends in LF, CR or CRLF. ended says that it is the empty one
+// that ends the event.
+func (e *events) piece() (piece []byte, ended bool) {
+	ready, _ := e.r.Peek(e.r.Buffered()) // can't err: they are there
+	switch {
+	case e.last == '\r' && ready[0] == '\n': // the rest of a CRLF
+		return ready[:1], false
+	case e.last == '\n' && len(ready) == 1 && ready[0] == '\r':
+		// Its LF is on the way. Where lines end in CR alone, nothing may be on the way.
+		ready, _ = e.r.Peek(2)
 	}
-	rest = bytes.TrimSuffix(rest, []byte("\r"))
-	return len(rest) == 0 || rest[len(rest)-1] == '\n'
+	n := lineLength(ready)
+	if n == 0 {
+		return ready, false
+	}
+	return ready[:n], (ready[0] == '\n' || ready[0] == '\r') && (e.last == '\n' || e.last == '\r')
 }
 
-// look finds the end of the event that is at hand.
+// lineLength is the length of the first line, its end included, 0 where it doesn't end.
+func lineLength(text []byte) int {
+	lf := bytes.IndexByte(text, '\n')
+	if lf >= 0 {
+		text = text[:lf]
+	}
+	if cr := bytes.IndexByte(text, '\r'); cr >= 0 && cr+1 != lf {
+		return cr + 1
+	}
+	return lf + 1
+}
+
+// look finds the end of the next event where all of it is at hand. One with a CR that begins no CRLF is left to gather.
 func (e *events) look() {
-	buffered, _ := e.r.Peek(e.r.Buffered()) // can't err: they are there
+	all, _ := e.r.Peek(e.r.Buffered()) // can't err: they are there
 	e.ready = 0
 	for at := 0; ; {
-		i := bytes.IndexByte(buffered[at:], '\n')
-		if i < 0 {
+		n := bytes.IndexByte(all[at:], '\n')
+		if n < 0 {
 			return
 		}
-		at += i + 1
-		switch rest := buffered[at:]; {
-		case len(rest) > 0 && rest[0] == '\n':
-			e.ready = at + 1
+		line := bytes.TrimSuffix(all[at:at+n], []byte("\r"))
+		if bytes.IndexByte(line, '\r') >= 0 {
 			return
-		case len(rest) > 1 && rest[0] == '\r' && rest[1] == '\n':
-			e.ready = at + 2
+		}
+		at += n + 1
+		if len(line) == 0 {
+			e.ready = at
 			return
 		}
 	}
 }
 
-// more reports whether another whole event is at hand, so that both can be flushed as one.
-func (e *events) more() bool { return e.ready > 0 }
+// more reports whether another event is at hand, so that both can be flushed as one.
+func (e *events) more() bool {
+	if e.ready > 0 {
+		return true
+	}
+	all, _ := e.r.Peek(e.r.Buffered())
+	return bytes.Contains(all, []byte("\r\r"))
+}
 
 var done = []byte("[DONE]")
 
-// data returns what an event carries: its data lines, put together.
+// data returns what an event carries: its data lines, put together; nil where it has none.
 func data(event []byte) []byte {
-	if line, rest, _ := bytes.Cut(event, []byte("\n")); len(rest) == 1 && bytes.HasPrefix(line, []byte("data: ")) {
-		return bytes.TrimRight(line[len("data: "):], "\r") // most events are one line
+	if line, rest, _ := bytes.Cut(event, []byte("\n")); string(rest) == "\n" && bytes.HasPrefix(line, []byte("data: ")) && bytes.IndexByte(line, '\r') < 0 {
+		return line[len("data: "):] // most events are one line
 	}
 	var out []byte
 	lines := 0
-	for line := range bytes.Lines(event) {
-		value, ok := bytes.CutPrefix(line, []byte("data:"))
-		if !ok {
+	for len(event) > 0 {
+		line := event
+		if n := lineLength(event); n > 0 {
+			line = event[:n]
+		}
+		event = event[len(line):]
+		line = bytes.TrimRight(line, "\r\n")
+		value, ok := bytes.CutPrefix(line, []byte("data"))
+		if !ok || len(value) > 0 && value[0] != ':' {
 			continue
 		}
-		value = bytes.TrimPrefix(bytes.TrimRight(value, "\r\n"), []byte(" "))
+		value = bytes.TrimPrefix(bytes.TrimPrefix(value, []byte(":")), []byte(" "))
 		switch lines++; lines {
 		case 1:
 			out = value // most events have one data line: no copy
