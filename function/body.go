@@ -94,7 +94,11 @@ func (b *bodies) read(w http.ResponseWriter, r *http.Request) (body []byte, rele
 		}
 	}
 	// Both were for the body. What is read from now on is only whether the client left.
-	w.Header().Del("Connection")
+	if len(r.TransferEncoding) == 0 {
+		// Beside chunks net/http drops a Content-Length without a trace. Whoever passed the request on may
+		// have gone by it, and sent another's body as what follows: so that it is not read (RFC 9112 section 6.1).
+		w.Header().Del("Connection")
+	}
 	http.NewResponseController(w).SetReadDeadline(time.Time{})
 	return body, release, nil
 }
