@@ -15,6 +15,7 @@ import (
 	"github.com/go-json-experiment/json"
 
 	"llmgateway.dev/gateway/internal/config"
+	"llmgateway.dev/gateway/internal/egress"
 )
 
 const (
@@ -40,9 +41,18 @@ type source struct {
 	discovered time.Time
 }
 
-// newClient follows no redirect: an issuer's documents are where its URL says, or nowhere.
-func newClient() *http.Client {
-	transport := http.DefaultTransport.(*http.Transport).Clone()
+// newClient follows no redirect: an issuer's documents are where its URL says, or nowhere. A jwks_uri is an
+// issuer's word, and leads to private addresses only where the configuration names its host.
+func newClient(issuers []config.Issuer) *http.Client {
+	var named []string
+	for _, is := range issuers {
+		for _, address := range []string{is.URL, is.JWKS.URL} {
+			if u, err := url.Parse(address); err == nil {
+				named = append(named, u.Hostname())
+			}
+		}
+	}
+	transport := egress.Only(named...).Transport(http.DefaultTransport.(*http.Transport).Clone())
 	transport.MaxResponseHeaderBytes = 64 << 10
 	// Long enough for discovery and keys to share a connection; one that outlives a frozen instance
 	// is dead.

@@ -79,7 +79,7 @@ func newAt(issuers []config.Issuer, log *slog.Logger, now func() time.Time) (*Is
 		return nil, err
 	}
 	s := &Issuers{byURL: map[string]*trusted{}, remembered: remembered, now: now}
-	client := newClient()
+	client := newClient(issuers)
 	var faults config.Faults
 	for _, is := range issuers {
 		t := &trusted{Issuer: is, required: slices.Sorted(maps.Keys(is.Require)), rules: newRules(is.GroupRules)}

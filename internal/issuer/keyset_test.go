@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -18,6 +19,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 
 	"llmgateway.dev/gateway/internal/apierror"
+	"llmgateway.dev/gateway/internal/config"
 	"llmgateway.dev/gateway/internal/issuer/issuertest"
 )
 
@@ -577,6 +579,38 @@ func TestKeysComeOnlyFromWhereTheIssuerSays(t *testing.T) {
 		})}
 		if uri, err := (&source{issuer: "https://idp.example", client: asked}).discover(t.Context()); err == nil {
 			t.Errorf("its keys are looked for at %s", uri)
+		}
+	})
+	// However its name resolves: who answers for an issuer could otherwise have the gateway ask around in its own network.
+	t.Run("nor in this network, nor at the metadata server", func(t *testing.T) {
+		asked := 0
+		inside := httptest.NewTLSServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked++ }))
+		defer inside.Close()
+		_, port, _ := net.SplitHostPort(inside.Listener.Addr().String())
+		for uri, want := range map[string]string{
+			inside.URL + "/keys":                  "127.0.0.1 is a private address, and the configuration doesn't name 127.0.0.1",
+			"https://localhost:" + port + "/keys": "is a private address, and the configuration doesn't name localhost",
+			"https://10.255.255.1/keys":           "10.255.255.1 is a private address",
+			"https://169.254.169.254/keys":        "169.254.169.254 is an address of the platform's own",
+			"https://[fd20:ce::254]/keys":         "is an address of the platform's own",
+		} {
+			client := newClient([]config.Issuer{{URL: "https://idp.example"}})
+			next := client.Transport
+			client.Transport = roundTrip(func(r *http.Request) (*http.Response, error) {
+				if r.URL.Host != "idp.example" {
+					return next.RoundTrip(r)
+				}
+				rec := httptest.NewRecorder()
+				fmt.Fprintf(rec, `{"issuer":"https://idp.example","jwks_uri":%q}`, uri)
+				return rec.Result(), nil
+			})
+			_, err := (&source{issuer: "https://idp.example", client: client}).fetch(t.Context(), time.Now())
+			if err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("%s: %v", uri, err)
+			}
+		}
+		if asked != 0 {
+			t.Errorf("%d connections were made", asked)
 		}
 	})
 	t.Run("jwks.url skips discovery", func(t *testing.T) {

@@ -23,6 +23,7 @@ import (
 
 	"llmgateway.dev/gateway/internal/apierror"
 	"llmgateway.dev/gateway/internal/config"
+	"llmgateway.dev/gateway/internal/egress"
 )
 
 // Relay sends requests over pooled connections. It is safe for concurrent use.
@@ -32,9 +33,7 @@ type Relay struct {
 
 // New returns a Relay that waits at most s.UpstreamHeaderTimeout for the head of an answer.
 func New(s config.Server) *Relay {
-	return Over(&http.Transport{
-		Proxy:                 http.ProxyFromEnvironment,
-		DialContext:           (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
+	return Over(egress.Configured.Transport(&http.Transport{
 		ForceAttemptHTTP2:     true,
 		TLSHandshakeTimeout:   10 * time.Second,
 		ResponseHeaderTimeout: s.UpstreamHeaderTimeout,
@@ -43,7 +42,7 @@ func New(s config.Server) *Relay {
 		IdleConnTimeout:        30 * time.Second,
 		MaxResponseHeaderBytes: 256 << 10,
 		DisableCompression:     true, // bytes are passed as they come
-	})
+	}))
 }
 
 // Over returns a Relay over another transport.

@@ -414,6 +414,18 @@ func TestWhatIsNoAnswer(t *testing.T) {
 	}
 }
 
+func TestNoUpstreamIsAtTheMetadataServer(t *testing.T) {
+	for _, address := range []string{"http://169.254.169.254", "http://[::ffff:169.254.169.254]", "http://[fd20:ce::254]", "http://0.0.0.0:1"} {
+		g := newGateway(t, address, relay.Call{})
+		if resp, body, _ := get(t, g.URL); resp.StatusCode != 502 || !strings.Contains(body, "upstream_error") {
+			t.Errorf("%s: %d %s", address, resp.StatusCode, body)
+		}
+		if err := <-g.errs; !strings.Contains(fmt.Sprint(errors.Unwrap(err)), "is an address of the platform's own") {
+			t.Errorf("%s: %v", address, err)
+		}
+	}
+}
+
 // Of a request with every header a client might abuse, exactly the allowed ones reach the upstream.
 func TestOnlyAllowedHeadersReachTheUpstream(t *testing.T) {
 	var got http.Header

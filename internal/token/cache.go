@@ -53,7 +53,7 @@ func New(credentials map[string]config.Credential, secrets Secrets, log *slog.Lo
 
 func newCache(credentials map[string]config.Credential, secrets Secrets, log *slog.Logger, iamCredentials string) *Cache {
 	c := &Cache{secrets: secrets, log: log, now: func() time.Time { return time.Now().Round(0) }, entries: map[string]*entry{}}
-	transport := newTransport()
+	transport, own := newTransport(), newOwnTransport()
 	for name, cred := range credentials {
 		e := &entry{name: name}
 		switch {
@@ -64,9 +64,9 @@ func newCache(credentials map[string]config.Credential, secrets Secrets, log *sl
 		case cred.APIKey != nil:
 			e.from, e.grant = &cred.APIKey.From, apiKey
 		case cred.GoogleDefault != nil:
-			e.grant = googleDefault(transport, cred.GoogleDefault.Scopes)
+			e.grant = googleDefault(own, cred.GoogleDefault.Scopes)
 			if email := cred.GoogleDefault.Impersonate; email != "" {
-				e.grant = impersonate(transport, iamCredentials, email, cred.GoogleDefault.Scopes)
+				e.grant = impersonate(own, iamCredentials, email, cred.GoogleDefault.Scopes)
 			}
 		default:
 			panic("token: credential of no kind: " + name) // config.Load refuses it

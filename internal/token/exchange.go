@@ -13,6 +13,8 @@ import (
 	"cloud.google.com/go/auth"
 	"cloud.google.com/go/compute/metadata"
 	"golang.org/x/oauth2"
+
+	"llmgateway.dev/gateway/internal/egress"
 )
 
 // maxAnswer bounds a token endpoint's answer. Google's have about one KiB.
@@ -22,12 +24,21 @@ var errNoAnswer = fmt.Errorf("no answer from the token endpoint within %s", atte
 
 // newTransport keeps no connection: exchanges are most of an hour apart, and a connection doesn't
 // survive its instance being frozen.
-func newTransport() http.RoundTripper {
-	return &http.Transport{
-		Proxy:                  http.ProxyFromEnvironment,
+//
+// It connects to no metadata server, wherever the name in a key file or in the configuration leads.
+func newTransport() *http.Transport {
+	return egress.Configured.Transport(&http.Transport{
 		DisableKeepAlives:      true,
 		MaxResponseHeaderBytes: maxAnswer,
-	}
+	})
+}
+
+// newOwnTransport is for Application Default Credentials, which only the environment configures, and which may well
+// be the metadata server's.
+func newOwnTransport() *http.Transport {
+	t := newTransport()
+	t.Proxy, t.DialContext = http.ProxyFromEnvironment, nil
+	return t
 }
 
 // exchange is one call of a token endpoint by a library: x/oauth2 posts without a context, and all report

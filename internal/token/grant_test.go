@@ -95,6 +95,18 @@ func TestAssertionsGoToGoogleOrLoopbackOnly(t *testing.T) {
 	}
 }
 
+// Whoever says what a name resolves to says where its address is.
+func TestNoTokenEndpointIsAtTheMetadataServer(t *testing.T) {
+	_, _, err := clientCredentials(newTransport(), *client("https://169.254.169.254/token"))(t.Context(), []byte("s"))
+	if err == nil || !strings.Contains(err.Error(), "is an address of the platform's own") {
+		t.Errorf("client credentials: %v", err)
+	}
+	own := newOwnTransport()
+	if own.DialContext != nil || own.MaxResponseHeaderBytes != maxAnswer {
+		t.Error("Application Default Credentials couldn't be had from the metadata server")
+	}
+}
+
 func TestAForeignTokenURIIsSentNothing(t *testing.T) {
 	endpoint := tokentest.New()
 	defer endpoint.Close()
