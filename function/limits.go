@@ -14,7 +14,7 @@ import (
 func newLimits(c *config.Config, tokens *token.Cache) (*limit.Limits, error) {
 	return limit.New(c, func(ctx context.Context) (string, error) {
 		ours, err := tokens.Token(ctx, c.LimitStore.Credential)
-		return ours.Value, err
+		return ours.Value.Reveal(), err
 	})
 }
 

@@ -13,6 +13,7 @@ import (
 	"llmgateway.dev/gateway/internal/apierror"
 	"llmgateway.dev/gateway/internal/audit"
 	"llmgateway.dev/gateway/internal/bearer"
+	"llmgateway.dev/gateway/internal/hidden"
 	"llmgateway.dev/gateway/internal/limit"
 	"llmgateway.dev/gateway/internal/operation"
 	"llmgateway.dev/gateway/internal/policy"
@@ -30,7 +31,7 @@ type exchange struct {
 	ctx    context.Context
 	record *audit.Record
 
-	token    string
+	token    hidden.Text
 	who      *principal.Principal
 	request  *operation.Request
 	release  func()
@@ -100,9 +101,7 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // takeToken takes the client's token from the request.
 func (x *exchange) takeToken() (err error) {
 	x.token, err = bearer.Token(x.r)
-	if err == nil {
-		x.record.TokenHash = audit.Hash(x.token)
-	}
+	x.record.Token = x.token
 	return err
 }
 
@@ -229,7 +228,7 @@ func (x *exchange) send(ours token.Token) (*relay.Answer, error) {
 		Body:        x.call.Body,
 		ContentType: x.call.ContentType,
 		Present: func(h http.Header) {
-			x.call.Present(h, ours.Value, x.config.Credentials[x.call.Credential].APIKey != nil)
+			x.call.Present(h, ours.Value.Reveal(), x.config.Credentials[x.call.Credential].APIKey != nil)
 		},
 		HidesUsage:   x.call.HidesUsage,
 		ReadsUsage:   x.request.Group == operation.Inference,

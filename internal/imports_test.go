@@ -19,7 +19,7 @@ const (
 )
 
 // leaves are what every package may know: values, and words shared by all.
-var leaves = []string{ours + "config", ours + "principal", ours + "apierror", ours + "operation", ours + "egress"}
+var leaves = []string{ours + "config", ours + "principal", ours + "apierror", ours + "operation", ours + "egress", ours + "hidden"}
 
 // pkg is a package as go list tells of it, without its tests.
 type pkg struct {

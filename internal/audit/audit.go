@@ -8,8 +8,6 @@
 package audit
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"io"
 	"log/slog"
 	"net"
@@ -17,6 +15,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"llmgateway.dev/gateway/internal/hidden"
 )
 
 // Log is where records and the gateway's other lines go, in Cloud Logging's form. Not funcframework.LogWriter: it
@@ -69,8 +69,8 @@ type Record struct {
 	// Request is the request's head; of its headers only the user agent and the trace are written.
 	Request *http.Request
 
-	// TokenHash is Hash of the client's token.
-	TokenHash     string
+	// Token is the client's, of which the fingerprint is written.
+	Token         hidden.Text
 	Principal     string
 	Subject       string
 	Groups        []string
@@ -163,12 +163,6 @@ type Limits struct {
 	StoreError error
 }
 
-// Hash names a token in a record: enough to find a client's calls, not to use it.
-func Hash(token string) string {
-	sum := sha256.Sum256([]byte(token))
-	return hex.EncodeToString(sum[:6])
-}
-
 // Record writes the record as one line. It is most of what a call costs the gateway itself: written
 // field by field, not by slog, it takes a quarter of the time and no memory.
 func (log *Log) Record(r *Record, end time.Time) {
@@ -222,7 +216,7 @@ func (r *Record) appendTo(l line, end time.Time) line {
 	l.text("subject", r.Subject)
 	l.list("groups", r.Groups)
 	l.count("dropped_groups", int64(r.DroppedGroups))
-	l.text("token_sha256", r.TokenHash)
+	l.text("token_sha256", r.Token.Fingerprint())
 	l.text("operation", r.Operation)
 	l.text("gen_ai.request.model", bounded(r.Model))
 	l.text("upstream", r.Upstream)

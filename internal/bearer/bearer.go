@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"llmgateway.dev/gateway/internal/apierror"
+	"llmgateway.dev/gateway/internal/hidden"
 )
 
 // carriers are the headers a token may come in. The first is RFC 6750's; the others are where the
@@ -21,12 +22,12 @@ var inQuery = []string{"access_token", "key", "api_key", "api-key", "apikey", "t
 
 // Token returns the access token of r. Several headers may carry it only where they carry the same.
 // What it returns is not yet known to be a token at all.
-func Token(r *http.Request) (string, error) {
+func Token(r *http.Request) (hidden.Text, error) {
 	query, _ := url.ParseQuery(r.URL.RawQuery) // what is malformed can't be read upstream either: operation refuses it
 	for name := range query {
 		for _, refused := range inQuery {
 			if strings.EqualFold(name, refused) {
-				return "", apierror.New(apierror.InvalidRequest, "a token in the query string ends up in logs; send Authorization: Bearer and revoke this one")
+				return hidden.Text{}, apierror.New(apierror.InvalidRequest, "a token in the query string ends up in logs; send Authorization: Bearer and revoke this one")
 			}
 		}
 	}
@@ -37,13 +38,13 @@ func Token(r *http.Request) (string, error) {
 			continue
 		}
 		if len(values) > 1 {
-			return "", apierror.New(apierror.InvalidRequest, "the header %s is sent twice; send one token", name)
+			return hidden.Text{}, apierror.New(apierror.InvalidRequest, "the header %s is sent twice; send one token", name)
 		}
 		value := strings.TrimSpace(values[0])
 		if name == "Authorization" {
 			scheme, rest, _ := strings.Cut(value, " ")
 			if !strings.EqualFold(scheme, "Bearer") {
-				return "", apierror.New(apierror.MissingToken, "the Authorization header has another scheme than Bearer; send an access token of your identity provider as Bearer")
+				return hidden.Text{}, apierror.New(apierror.MissingToken, "the Authorization header has another scheme than Bearer; send an access token of your identity provider as Bearer")
 			}
 			value = strings.TrimSpace(rest)
 		}
@@ -51,14 +52,14 @@ func Token(r *http.Request) (string, error) {
 			continue
 		}
 		if token != "" && token != value {
-			return "", apierror.New(apierror.InvalidRequest, "two headers carry different tokens; send one")
+			return hidden.Text{}, apierror.New(apierror.InvalidRequest, "two headers carry different tokens; send one")
 		}
 		token = value
 	}
 	if token == "" {
-		return "", apierror.New(apierror.MissingToken, "no token came with the request; send an access token of your identity provider as Authorization: Bearer")
+		return hidden.Text{}, apierror.New(apierror.MissingToken, "no token came with the request; send an access token of your identity provider as Authorization: Bearer")
 	}
-	return token, nil
+	return hidden.New(token), nil
 }
 
 // Challenge adds WWW-Authenticate (RFC 6750 section 3) to an answer that refuses a token or what it

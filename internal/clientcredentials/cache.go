@@ -66,7 +66,7 @@ func (c *Cache) Put(r Request, t Token) error {
 		return nil
 	}
 	now := c.now().UTC().Round(0)
-	text, err := json.Marshal(entry{t.Value, now, now.Add(t.Life - min(t.Life/10, time.Minute))})
+	text, err := json.Marshal(entry{t.Value.Reveal(), now, now.Add(t.Life - min(t.Life/10, time.Minute))})
 	if err != nil {
 		return err
 	}
@@ -105,7 +105,7 @@ func replace(dir *os.Root, name string, text []byte) error {
 // name tells requests apart, and by the secret a rotated one from its predecessor. %q quotes each
 // field, so that no two lists look alike.
 func name(r Request) string {
-	all := fmt.Appendf(nil, "%q", []string{r.Issuer, r.TokenURL, r.ClientID, r.ClientSecret, r.Scope, r.Audience})
+	all := fmt.Appendf(nil, "%q", []string{r.Issuer, r.TokenURL, r.ClientID, r.ClientSecret.Reveal(), r.Scope, r.Audience})
 	return fmt.Sprintf("%x.json", sha256.Sum256(all))
 }
 

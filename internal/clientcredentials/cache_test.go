@@ -10,11 +10,13 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"llmgateway.dev/gateway/internal/hidden"
 )
 
 var (
-	request = Request{Issuer: "https://idp.example", ClientID: "data-pipeline", ClientSecret: secret, Scope: "a", Audience: "b"}
-	hour    = Token{Value: "header.claims.signature", Life: time.Hour}
+	request = Request{Issuer: "https://idp.example", ClientID: "data-pipeline", ClientSecret: hidden.New(secret), Scope: "a", Audience: "b"}
+	hour    = Token{Value: hidden.New("header.claims.signature"), Life: time.Hour}
 )
 
 // newCache returns a cache in a directory of its own, and the place of the request's file.
@@ -34,7 +36,7 @@ func put(t *testing.T, c *Cache) {
 	if err := c.Put(request, hour); err != nil {
 		t.Fatal(err)
 	}
-	if held, ok := c.Get(request); !ok || held != hour.Value {
+	if held, ok := c.Get(request); !ok || held != hour.Value.Reveal() {
 		t.Fatal("what was put is not got")
 	}
 }
@@ -66,7 +68,7 @@ func TestATokenIsHeldForTheRequestThatGotItAlone(t *testing.T) {
 		"another issuer":    func(r *Request) { r.Issuer += "/" },
 		"a token URL":       func(r *Request) { r.TokenURL = "https://idp.example/token" },
 		"another client":    func(r *Request) { r.ClientID = "x" },
-		"a rotated secret":  func(r *Request) { r.ClientSecret += "2" },
+		"a rotated secret":  func(r *Request) { r.ClientSecret = hidden.New(secret + "2") },
 		"another scope":     func(r *Request) { r.Scope = "" },
 		"another audience":  func(r *Request) { r.Audience = "a" },
 		"fields moved over": func(r *Request) { r.Scope, r.Audience = `a" "b`, "" },
@@ -99,7 +101,7 @@ func TestATokenIsHeldUntilShortlyBeforeItExpires(t *testing.T) {
 			t.Fatal(err)
 		}
 		c.now = func() time.Time { return start.Add(row.age) }
-		if held, ok := c.Get(request); ok != row.held || ok && held != hour.Value {
+		if held, ok := c.Get(request); ok != row.held || ok && held != hour.Value.Reveal() {
 			t.Errorf("of a life of %s after %s: held %t", row.life, row.age, ok)
 		}
 	}
@@ -170,7 +172,7 @@ func TestADirectoryThatIsNotOursAloneIsNeitherReadNorWritten(t *testing.T) {
 				t.Error("it is read")
 			}
 			before, _ := os.ReadFile(file)
-			if err := c.Put(request, Token{"another", time.Hour}); err == nil || strings.Contains(err.Error(), "another") {
+			if err := c.Put(request, Token{hidden.New("another"), time.Hour}); err == nil || strings.Contains(err.Error(), "another") {
 				t.Error(err)
 			}
 			if after, _ := os.ReadFile(file); string(after) != string(before) {

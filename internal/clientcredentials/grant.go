@@ -21,6 +21,7 @@ import (
 	"golang.org/x/oauth2/clientcredentials"
 
 	"llmgateway.dev/gateway/internal/config"
+	"llmgateway.dev/gateway/internal/hidden"
 )
 
 const (
@@ -37,7 +38,8 @@ type Request struct {
 	// TokenURL is the token endpoint; where it is set, there is no discovery.
 	TokenURL string
 
-	ClientID, ClientSecret string
+	ClientID     string
+	ClientSecret hidden.Text
 
 	// Scope is a space-separated list (RFC 6749 section 3.3). Audience is a parameter that Auth0
 	// wants. Both are optional.
@@ -47,7 +49,7 @@ type Request struct {
 // Token is a bearer token (RFC 6750).
 type Token struct {
 	// Value is visible ASCII.
-	Value string
+	Value hidden.Text
 	// Life is what it had when it was granted; 0 means that the identity provider didn't say.
 	Life time.Duration
 }
@@ -66,7 +68,7 @@ func (r Request) Grant(ctx context.Context) (Token, error) {
 	}
 	c := clientcredentials.Config{
 		ClientID:     r.ClientID,
-		ClientSecret: r.ClientSecret,
+		ClientSecret: r.ClientSecret.Reveal(),
 		TokenURL:     endpoint,
 		AuthStyle:    oauth2.AuthStyleInHeader,
 	}
@@ -93,7 +95,7 @@ func (r Request) Grant(ctx context.Context) (Token, error) {
 
 // granted checks what x/oauth2 made of the answer.
 func granted(t *oauth2.Token) (Token, error) {
-	token := Token{Value: t.AccessToken}
+	token := Token{Value: hidden.New(t.AccessToken)}
 	if !t.Expiry.IsZero() {
 		token.Life = time.Until(t.Expiry)
 	}

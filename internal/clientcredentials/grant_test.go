@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"llmgateway.dev/gateway/internal/hidden"
 	"llmgateway.dev/gateway/internal/issuer/issuertest"
 )
 
@@ -20,7 +21,7 @@ func newIssuer(t *testing.T) (*issuertest.Issuer, Request) {
 	idp := issuertest.New()
 	t.Cleanup(idp.Close)
 	idp.AddClient(issuertest.Client{ID: "data-pipeline", Secret: secret, Audience: []string{"llm-gateway"}})
-	return idp, Request{Issuer: idp.URL, ClientID: "data-pipeline", ClientSecret: secret}
+	return idp, Request{Issuer: idp.URL, ClientID: "data-pipeline", ClientSecret: hidden.New(secret)}
 }
 
 // serve is a token endpoint that answers as told, and where it is.
@@ -30,13 +31,13 @@ func serve(t *testing.T, answer http.HandlerFunc) Request {
 		answer(w, req)
 	}))
 	t.Cleanup(s.Close)
-	return Request{TokenURL: s.URL, ClientID: "data-pipeline", ClientSecret: secret}
+	return Request{TokenURL: s.URL, ClientID: "data-pipeline", ClientSecret: hidden.New(secret)}
 }
 
 func TestATokenIsGrantedByTheDiscoveredTokenEndpoint(t *testing.T) {
 	idp, r := newIssuer(t)
 	token, err := r.Grant(t.Context())
-	if err != nil || strings.Count(token.Value, ".") != 2 || token.Life.Round(time.Minute) != 5*time.Minute {
+	if err != nil || strings.Count(token.Value.Reveal(), ".") != 2 || token.Life.Round(time.Minute) != 5*time.Minute {
 		t.Errorf("a token for %s, %v", token.Life, err)
 	}
 	r.Issuer, r.TokenURL = "", idp.TokenURL()
@@ -54,7 +55,7 @@ func TestTheFormHoldsWhatWasAskedForAndNotTheSecret(t *testing.T) {
 	})
 	r.Scope, r.Audience = "api://x/.default y", "llm-gateway"
 	token, err := r.Grant(t.Context())
-	if err != nil || token != (Token{Value: "a"}) {
+	if err != nil || token.Value.Reveal() != "a" || token.Life != 0 {
 		t.Error(err)
 	}
 	const want = "audience=llm-gateway&grant_type=client_credentials&scope=api%3A%2F%2Fx%2F.default+y"
@@ -74,7 +75,7 @@ func TestTheSecretGoesIntoTheFormWhereTheHeaderIsNotTaken(t *testing.T) {
 		}
 		io.WriteString(w, `{"access_token":"a","token_type":"Bearer","expires_in":"60"}`)
 	})
-	if token, err := r.Grant(t.Context()); err != nil || token.Value != "a" || calls != 2 {
+	if token, err := r.Grant(t.Context()); err != nil || token.Value.Reveal() != "a" || calls != 2 {
 		t.Error(err, calls)
 	}
 }
@@ -156,7 +157,7 @@ func TestADiscoveryDocumentIsNotTrustedBeyondItsIssuer(t *testing.T) {
 				fmt.Fprintf(w, row.document, s.URL)
 			}))
 			defer s.Close()
-			_, err := Request{Issuer: s.URL, ClientID: "data-pipeline", ClientSecret: secret}.Grant(t.Context())
+			_, err := Request{Issuer: s.URL, ClientID: "data-pipeline", ClientSecret: hidden.New(secret)}.Grant(t.Context())
 			if err == nil || err.Error() != row.want {
 				t.Errorf("%v, want %s", err, row.want)
 			}

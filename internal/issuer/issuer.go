@@ -27,6 +27,7 @@ import (
 
 	"llmgateway.dev/gateway/internal/apierror"
 	"llmgateway.dev/gateway/internal/config"
+	"llmgateway.dev/gateway/internal/hidden"
 	"llmgateway.dev/gateway/internal/principal"
 )
 
@@ -99,14 +100,15 @@ func newAt(issuers []config.Issuer, log *slog.Logger, now func() time.Time) (*Is
 	return s, faults.Err()
 }
 
-// Verify returns the client that raw, the text of an access token, speaks for; remembered says that
+// Verify returns the client that raw, an access token, speaks for; remembered says that
 // this very text was verified before. The Principal is shared and must not be changed. The error is
 // an *apierror.Error: InvalidToken, ExpiredToken, or IssuerUnavailable with RetryAfter.
-func (s *Issuers) Verify(ctx context.Context, raw string) (who *principal.Principal, remembered bool, err error) {
+func (s *Issuers) Verify(ctx context.Context, token hidden.Text) (who *principal.Principal, remembered bool, err error) {
+	raw := token.Reveal()
 	if len(raw) > maxToken {
 		return nil, false, refuse("the token's size is over 16 KiB; have its issuer put fewer claims in it")
 	}
-	id := sha256.Sum256([]byte(raw))
+	id := token.Sum()
 	if v, ok := s.remembered.Get(id); ok {
 		if s.stillGood(ctx, v) {
 			return v.who, true, nil

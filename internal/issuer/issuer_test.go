@@ -24,7 +24,9 @@ import (
 
 	"llmgateway.dev/gateway/internal/apierror"
 	"llmgateway.dev/gateway/internal/config"
+	"llmgateway.dev/gateway/internal/hidden"
 	"llmgateway.dev/gateway/internal/issuer/issuertest"
+	"llmgateway.dev/gateway/internal/principal"
 )
 
 // clock is a wall clock that tests set forward.
@@ -78,6 +80,11 @@ func newWorld(t testing.TB, entry string) *world {
 	w.idp.SetClock(w.time)
 	w.Issuers = w.trust(t, fmt.Sprintf("{url: %q, audiences: [llm-gateway], %s}", w.idp.URL, entry))
 	return w
+}
+
+// Verify hides the token, as what takes it from a request does.
+func (w *world) Verify(ctx context.Context, raw string) (*principal.Principal, bool, error) {
+	return w.Issuers.Verify(ctx, hidden.New(raw))
 }
 
 func newProvider(t testing.TB) *issuertest.Issuer {

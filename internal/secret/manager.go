@@ -25,6 +25,7 @@ import (
 	"google.golang.org/api/option"
 
 	"llmgateway.dev/gateway/internal/config"
+	"llmgateway.dev/gateway/internal/hidden"
 )
 
 // maxAnswer bounds an answer of Secret Manager: MaxSize in base64, and room around it.
@@ -63,7 +64,7 @@ func (m *manager) access(ctx context.Context, name string) (value, error) {
 	if err := checkSize(data); err != nil {
 		return value{}, err
 	}
-	return value{data: data, version: answer.GetName()}, nil
+	return value{data: hidden.New(string(data)), version: answer.GetName()}, nil
 }
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)

@@ -9,6 +9,7 @@ import (
 	"os"
 
 	"llmgateway.dev/gateway/internal/config"
+	"llmgateway.dev/gateway/internal/hidden"
 )
 
 func (s *Store) read(ctx context.Context, from config.Source) (value, error) {
@@ -55,7 +56,7 @@ func digested(data []byte) (value, error) {
 		return value{}, err
 	}
 	sum := sha256.Sum256(data)
-	return value{data: data, version: fmt.Sprintf("sha256:%x", sum[:8])}, nil
+	return value{data: hidden.New(string(data)), version: fmt.Sprintf("sha256:%x", sum[:8])}, nil
 }
 
 func checkSize(data []byte) error {

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"llmgateway.dev/gateway/internal/config"
+	"llmgateway.dev/gateway/internal/hidden"
 )
 
 // MaxSize bounds a secret from any source, because Secret Manager holds no more in a version
@@ -69,7 +70,7 @@ type entry struct {
 
 // value is a secret's content and the name of that content; the zero value is none.
 type value struct {
-	data    []byte
+	data    hidden.Text
 	version string
 }
 
@@ -83,13 +84,12 @@ type flight struct {
 }
 
 // Read returns the secret as it stands in its source, every byte of it, and the version: Secret
-// Manager's name for it (projects/…/versions/7), for a file or variable a digest of the content. The bytes are
-// shared by all callers and must not be changed.
+// Manager's name for it (projects/…/versions/7), for a file or variable a digest of the content.
 //
 // Unless again is set, Read waits only where nothing was ever read. With again it reads now, whatever
 // the age of what is held (it joins a read under way), and serves what is held where that fails. A
 // caller whose context ends leaves with its error; the read goes on for the others.
-func (s *Store) Read(ctx context.Context, from config.Source, again bool) (data []byte, version string, err error) {
+func (s *Store) Read(ctx context.Context, from config.Source, again bool) (data hidden.Text, version string, err error) {
 	s.mu.Lock()
 	now := s.now()
 	e := s.entries[from]
@@ -109,7 +109,7 @@ func (s *Store) Read(ctx context.Context, from config.Source, again bool) (data 
 		if have {
 			return held.data, held.version, nil
 		}
-		return nil, "", err
+		return hidden.Text{}, "", err
 	}
 	f := e.flight
 	if f == nil || now.Sub(f.began) > frozen {
@@ -125,7 +125,7 @@ func (s *Store) Read(ctx context.Context, from config.Source, again bool) (data 
 	case <-f.done:
 		return f.value.data, f.value.version, f.err
 	case <-ctx.Done():
-		return nil, "", ctx.Err()
+		return hidden.Text{}, "", ctx.Err()
 	}
 }
 

@@ -79,7 +79,7 @@ func (f *fixture) settle() {
 func (f *fixture) wants(t *testing.T, again bool, data, version string) {
 	t.Helper()
 	got, v, err := f.Read(t.Context(), latest, again)
-	if err != nil || string(got) != data || v != version {
+	if err != nil || got.Reveal() != data || v != version {
 		t.Fatalf("Read(again=%t) = %q, %q, %v; want %q, %q", again, got, v, err, data, version)
 	}
 }
@@ -87,8 +87,8 @@ func (f *fixture) wants(t *testing.T, again bool, data, version string) {
 func (f *fixture) fails(t *testing.T) error {
 	t.Helper()
 	data, version, err := f.Read(t.Context(), latest, false)
-	if err == nil || data != nil || version != "" {
-		t.Fatalf("Read = %d bytes, %q, %v; want an error alone", len(data), version, err)
+	if err == nil || !data.IsZero() || version != "" {
+		t.Fatalf("Read = %d bytes, %q, %v; want an error alone", len(data.Reveal()), version, err)
 	}
 	return err
 }
@@ -126,7 +126,7 @@ func TestHundredFirstReadsMakeOneAccess(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 100 {
 		wg.Go(func() {
-			if data, v, err := f.Read(t.Context(), latest, false); string(data) != "key" || v != version || err != nil {
+			if data, v, err := f.Read(t.Context(), latest, false); data.Reveal() != "key" || v != version || err != nil {
 				t.Errorf("Read = %q, %q, %v", data, v, err)
 			}
 		})
@@ -231,7 +231,7 @@ func TestOneCallersEndIsNotTheOthers(t *testing.T) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		if data, v, err := f.Read(t.Context(), latest, false); string(data) != "one" || v != v1 || err != nil {
+		if data, v, err := f.Read(t.Context(), latest, false); data.Reveal() != "one" || v != v1 || err != nil {
 			t.Errorf("Read = %q, %q, %v", data, v, err)
 		}
 	}()
@@ -293,7 +293,7 @@ func TestAReadThatAnotherReplacedChangesNothing(t *testing.T) {
 	if e.flight != current || e.value.version != "" {
 		t.Error("a read that was given up overwrote its successor")
 	}
-	if string(replaced.value.data) != "one" {
+	if replaced.value.data.Reveal() != "one" {
 		t.Error("those who wait for it got nothing")
 	}
 }
@@ -471,8 +471,8 @@ func TestFilesAndVariables(t *testing.T) {
 				}
 				return
 			}
-			if err != nil || string(data) != test.want || !strings.HasPrefix(version, "sha256:") {
-				t.Fatalf("Read = %d bytes, %q, %v", len(data), version, err)
+			if err != nil || data.Reveal() != test.want || !strings.HasPrefix(version, "sha256:") {
+				t.Fatalf("Read = %d bytes, %q, %v", len(data.Reveal()), version, err)
 			}
 		})
 	}
@@ -487,7 +487,7 @@ func TestAChangedFileHasAnotherVersion(t *testing.T) {
 	_, same, _ := f.Read(t.Context(), from, true)
 	os.WriteFile(path, []byte("two"), 0o600)
 	data, two, err := f.Read(t.Context(), from, true)
-	if one != same || one == two || string(data) != "two" || err != nil {
+	if one != same || one == two || data.Reveal() != "two" || err != nil {
 		t.Errorf("versions are %q, %q, then %q with %q, %v", one, same, two, data, err)
 	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"llmgateway.dev/gateway/internal/apierror"
 	"llmgateway.dev/gateway/internal/config"
+	"llmgateway.dev/gateway/internal/hidden"
 )
 
 const (
@@ -31,10 +32,10 @@ const (
 	mostDelay  = 30 * time.Second
 )
 
-// Secrets is where keys are read: all bytes of the secret and the name of its version. It waits
+// Secrets is where keys are read: the secret, every byte of it, and the name of its version. It waits
 // only for a secret it never read, and, with again, reads it now.
 type Secrets interface {
-	Read(ctx context.Context, from config.Source, again bool) (data []byte, version string, err error)
+	Read(ctx context.Context, from config.Source, again bool) (data hidden.Text, version string, err error)
 }
 
 // Cache holds one token for each credential. It is safe for concurrent use.
@@ -91,14 +92,14 @@ type entry struct {
 
 // held is a token and the secret's version it was made with; the zero value is none.
 type held struct {
-	value   string
+	value   hidden.Text
 	version string
 	stale   time.Time
 	expiry  time.Time // zero: never
 }
 
 func (h held) usable(now time.Time) bool {
-	return h.value != "" && (h.expiry.IsZero() || now.Before(h.expiry))
+	return !h.value.IsZero() && (h.expiry.IsZero() || now.Before(h.expiry))
 }
 
 func (h held) fresh(now time.Time, version string) bool {
@@ -156,7 +157,7 @@ func (c *Cache) Renew(ctx context.Context, credential string, rejected Token) (T
 		return Token{}, err
 	}
 	t, err := c.renew(ctx, e, rejected)
-	if err == nil && t.Value == rejected.Value {
+	if err == nil && t.Value.Equal(rejected.Value) {
 		return Token{}, fmt.Errorf("%w: its source still holds the one refused", ErrNoOther)
 	}
 	return t, err
@@ -165,7 +166,7 @@ func (c *Cache) Renew(ctx context.Context, credential string, rejected Token) (T
 func (c *Cache) renew(ctx context.Context, e *entry, rejected Token) (Token, error) {
 	e.mu.Lock()
 	now := c.now()
-	if e.held.value != rejected.Value { // another request was here before
+	if !e.held.value.Equal(rejected.Value) { // another request was here before
 		e.mu.Unlock()
 		return c.Token(ctx, e.name)
 	}
@@ -272,7 +273,7 @@ func (c *Cache) fly(ctx context.Context, e *entry, f *flight, again bool) {
 // instance was frozen, and the old one be good for nothing: with a newer version it is tried once more.
 func (c *Cache) exchange(ctx context.Context, e *entry, began time.Time, again bool) (held, error) {
 	if e.from == nil {
-		return e.exchange(ctx, nil, "", began)
+		return e.exchange(ctx, hidden.Text{}, "", began)
 	}
 	secret, version, err := c.secrets.Read(ctx, *e.from, again)
 	if err != nil {
@@ -287,7 +288,7 @@ func (c *Cache) exchange(ctx context.Context, e *entry, began time.Time, again b
 	return h, err
 }
 
-func (e *entry) exchange(ctx context.Context, secret []byte, version string, began time.Time) (held, error) {
+func (e *entry) exchange(ctx context.Context, secret hidden.Text, version string, began time.Time) (held, error) {
 	value, life, err := e.grant(ctx, secret)
 	if err != nil {
 		return held{}, err

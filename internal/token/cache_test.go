@@ -15,6 +15,7 @@ import (
 
 	"llmgateway.dev/gateway/internal/apierror"
 	"llmgateway.dev/gateway/internal/config"
+	"llmgateway.dev/gateway/internal/hidden"
 	"llmgateway.dev/gateway/internal/secret"
 	"llmgateway.dev/gateway/internal/secret/secrettest"
 	"llmgateway.dev/gateway/internal/token/tokentest"
@@ -134,11 +135,11 @@ func (f *fixture) gets(t *testing.T, credential string, state State) Token {
 	if err != nil {
 		t.Fatalf("Token: %v", err)
 	}
-	f.hide(token.Value)
+	f.hide(token.Value.Reveal())
 	if token.State != state {
 		t.Fatalf("token is %s, want %s", token.State, state)
 	}
-	if credential != "openai" && !f.endpoint.Valid(token.Value) {
+	if credential != "openai" && !f.endpoint.Valid(token.Value.Reveal()) {
 		t.Fatal("no upstream would accept the token")
 	}
 	return token
@@ -203,7 +204,7 @@ func TestHundredFirstRequestsMakeOneAccessAndOneExchange(t *testing.T) {
 		if err != nil {
 			t.Error(err)
 		}
-		values <- token.Value
+		values <- token.Value.Reveal()
 	})
 	f.exchanged(t, 1)
 	if got := f.manager.Reads(vertexKey); got != 1 {
@@ -215,7 +216,7 @@ func TestHundredFirstRequestsMakeOneAccessAndOneExchange(t *testing.T) {
 			t.Fatal("requests got different tokens")
 		}
 	}
-	if f.gets(t, "vertex", Fresh).Value != first {
+	if f.gets(t, "vertex", Fresh).Value.Reveal() != first {
 		t.Error("the token held is another")
 	}
 }
@@ -226,13 +227,13 @@ func TestARefreshDelaysNobody(t *testing.T) {
 	release := f.endpoint.Hold()
 	f.advance(56 * time.Minute)
 	together(100, func() { // returns although nothing answers
-		if token, err := f.Token(t.Context(), "vertex"); err != nil || token.State != Stale || token.Value != old.Value {
+		if token, err := f.Token(t.Context(), "vertex"); err != nil || token.State != Stale || token.Value.Reveal() != old.Value.Reveal() {
 			t.Errorf("Token = %v, %v; want the old one, stale", token, err)
 		}
 	})
 	release()
 	f.settle()
-	if f.gets(t, "vertex", Fresh).Value == old.Value {
+	if f.gets(t, "vertex", Fresh).Value.Reveal() == old.Value.Reveal() {
 		t.Error("the token was not replaced")
 	}
 	f.exchanged(t, 2)
@@ -244,11 +245,11 @@ func TestTheRefreshIsNotItsRequestsToCancel(t *testing.T) {
 	f.advance(56 * time.Minute)
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()
-	if token, err := f.Token(gone, "vertex"); err != nil || token.Value != old.Value {
+	if token, err := f.Token(gone, "vertex"); err != nil || token.Value.Reveal() != old.Value.Reveal() {
 		t.Fatalf("Token = %v, %v; want the old one", token, err)
 	}
 	f.settle()
-	if f.gets(t, "vertex", Fresh).Value == old.Value {
+	if f.gets(t, "vertex", Fresh).Value.Reveal() == old.Value.Reveal() {
 		t.Error("the token was not replaced")
 	}
 }
@@ -389,7 +390,7 @@ func TestARejectedTokenIsRenewedWithTheNewestKey(t *testing.T) {
 	rejected := f.gets(t, "vertex", Exchanged)
 	f.endpoint.RotateKey()
 	f.endpoint.RevokeFormerKeys() // so only the secret's new version works
-	f.endpoint.Revoke(rejected.Value)
+	f.endpoint.Revoke(rejected.Value.Reveal())
 	f.addKey()
 	values := make(chan string, 50)
 	together(50, func() {
@@ -397,7 +398,7 @@ func TestARejectedTokenIsRenewedWithTheNewestKey(t *testing.T) {
 		if err != nil {
 			t.Errorf("Renew = %v", err)
 		}
-		values <- token.Value
+		values <- token.Value.Reveal()
 	})
 	f.exchanged(t, 2)
 	if got := f.manager.Reads(vertexKey); got != 2 {
@@ -405,7 +406,7 @@ func TestARejectedTokenIsRenewedWithTheNewestKey(t *testing.T) {
 	}
 	held := f.gets(t, "vertex", Fresh)
 	for range 50 {
-		if <-values != held.Value {
+		if <-values != held.Value.Reveal() {
 			t.Fatal("requests got different tokens")
 		}
 	}
@@ -415,7 +416,7 @@ func TestRenewalsOfACredentialAreTenSecondsApart(t *testing.T) {
 	f := newFixture(t, time.Hour)
 	first := f.gets(t, "vertex", Exchanged)
 	second, err := f.Renew(t.Context(), "vertex", first)
-	if err != nil || second.State != Exchanged || second.Value == first.Value {
+	if err != nil || second.State != Exchanged || second.Value.Reveal() == first.Value.Reveal() {
 		t.Fatalf("Renew = %v, %v; want another token", second, err)
 	}
 	f.advance(10*time.Second - 1)
@@ -472,7 +473,7 @@ func TestARejectedKeyThatHasNotChangedIsNotTriedAgain(t *testing.T) {
 
 	f.addAPIKey("sk-two")
 	f.advance(10 * time.Second)
-	if token, err := f.Renew(t.Context(), "openai", rejected); token.Value != "sk-two" || err != nil {
+	if token, err := f.Renew(t.Context(), "openai", rejected); token.Value.Reveal() != "sk-two" || err != nil {
 		t.Fatalf("Renew = %v; want the new key", err)
 	}
 }
@@ -486,7 +487,7 @@ func (f *fixture) eventually(t *testing.T, credential string, seen func(Token) b
 		if err != nil {
 			t.Fatalf("a request got %v", err)
 		}
-		f.hide(token.Value)
+		f.hide(token.Value.Reveal())
 		f.settle()
 		if seen(token) {
 			return
@@ -502,16 +503,16 @@ func TestARotatedSecretIsFollowedWithoutARedeploy(t *testing.T) {
 	old := f.gets(t, "vertex", Exchanged)
 	f.endpoint.RotateKey()
 	f.addKey()
-	f.eventually(t, "vertex", func(token Token) bool { return token.Value != old.Value })
+	f.eventually(t, "vertex", func(token Token) bool { return token.Value.Reveal() != old.Value.Reveal() })
 
 	f.gets(t, "openai", Exchanged)
 	f.addAPIKey("sk-two")
-	f.eventually(t, "openai", func(token Token) bool { return token.Value == "sk-two" })
+	f.eventually(t, "openai", func(token Token) bool { return token.Value.Reveal() == "sk-two" })
 
 	old = f.gets(t, "azure", Exchanged)
 	f.endpoint.RotateClientSecret()
 	f.addClientSecret()
-	f.eventually(t, "azure", func(token Token) bool { return token.Value != old.Value })
+	f.eventually(t, "azure", func(token Token) bool { return token.Value.Reveal() != old.Value.Reveal() })
 }
 
 func TestANewKeyThatDoesNotWorkLeavesTheOldTokenInUse(t *testing.T) {
@@ -522,7 +523,7 @@ func TestANewKeyThatDoesNotWorkLeavesTheOldTokenInUse(t *testing.T) {
 	f.endpoint.RotateKey()
 	f.endpoint.RevokeFormerKeys() // the key just added is dead already
 	f.eventually(t, "vertex", func(token Token) bool {
-		if token.Value != old.Value {
+		if token.Value.Reveal() != old.Value.Reveal() {
 			t.Fatal("the old token is gone")
 		}
 		return strings.Contains(f.log.String(), "invalid_grant")
@@ -532,7 +533,7 @@ func TestANewKeyThatDoesNotWorkLeavesTheOldTokenInUse(t *testing.T) {
 	f.addKey()
 	f.eventually(t, "vertex", func(token Token) bool {
 		f.advance(mostDelay)
-		return token.Value != old.Value
+		return token.Value.Reveal() != old.Value.Reveal()
 	})
 }
 
@@ -541,7 +542,7 @@ func TestAnUnusableAPIKeyLeavesTheOldOneInUse(t *testing.T) {
 	f.gets(t, "openai", Exchanged)
 	f.addAPIKey("two words")
 	f.eventually(t, "openai", func(token Token) bool { return strings.Contains(f.log.String(), "is not an API key") })
-	if f.gets(t, "openai", Stale).Value != "sk-one" {
+	if f.gets(t, "openai", Stale).Value.Reveal() != "sk-one" {
 		t.Error("the old key is gone")
 	}
 }
@@ -635,26 +636,24 @@ func TestAnUnknownCredentialIsUnavailable(t *testing.T) {
 
 func TestATokenDoesNotPrintItself(t *testing.T) {
 	const canary = "ya29.CANARY"
-	token := Token{Value: canary, State: Fresh}
+	token := Token{Value: hidden.New(canary), State: Fresh}
 	var log bytes.Buffer
 	for _, handler := range []slog.Handler{slog.NewJSONHandler(&log, nil), slog.NewTextHandler(&log, nil)} {
 		slog.New(handler).Info("x", "token", token, "pointer", &token, "in", struct{ T Token }{token}, "list", []Token{token})
 	}
 	text := log.String()
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%t", "%o"} {
-		for _, v := range []any{token, &token, struct{ T Token }{token}, []Token{token}, map[string]Token{"t": token}} {
+		for _, v := range []any{token, &token, struct{ T Token }{token}, []Token{token}, map[string]Token{"t": token},
+			held{value: token.Value}, &entry{held: held{value: token.Value}}, &flight{held: held{value: token.Value}}} {
 			text += fmt.Sprintf(verb, v)
 		}
 	}
 	encoded, err := json.Marshal(map[string]any{"t": token, "p": &token, "in": struct{ T Token }{token}})
-	text += string(encoded) + fmt.Sprint(err) + token.String()
+	text += string(encoded) + fmt.Sprint(err)
 	for _, form := range []string{canary, fmt.Sprintf("%x", canary), fmt.Sprintf("%X", canary)} {
 		if strings.Contains(text, form) {
 			t.Errorf("a print holds the token: %s", text)
 		}
-	}
-	if got := fmt.Sprintf("%v %s", token, Token{}); got != "token(fresh) token(none)" {
-		t.Errorf("a token prints as %q", got)
 	}
 }
 

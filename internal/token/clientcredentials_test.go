@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"llmgateway.dev/gateway/internal/config"
+	"llmgateway.dev/gateway/internal/hidden"
 	"llmgateway.dev/gateway/internal/token/tokentest"
 )
 
@@ -30,17 +31,17 @@ func client(tokenURL string) *config.ClientCredentials {
 func TestAClientsRejectedTokenIsRenewedWithItsNewestSecret(t *testing.T) {
 	f := newFixture(t, time.Hour)
 	first := f.gets(t, "azure", Exchanged)
-	if id, scopes := f.endpoint.Info(first.Value); id != tokentest.ClientID || !slices.Equal(scopes, []string{azure}) {
+	if id, scopes := f.endpoint.Info(first.Value.Reveal()); id != tokentest.ClientID || !slices.Equal(scopes, []string{azure}) {
 		t.Errorf("the token is one of %s for %q", id, scopes)
 	}
 	f.exchanged(t, 1)
 	f.gets(t, "azure", Fresh)
 
 	f.endpoint.RotateClientSecret()
-	f.endpoint.Revoke(first.Value)
+	f.endpoint.Revoke(first.Value.Reveal())
 	f.addClientSecret()
 	second, err := f.Renew(t.Context(), "azure", first)
-	if err != nil || second.Value == first.Value || f.gets(t, "azure", Fresh).Value != second.Value {
+	if err != nil || second.Value.Reveal() == first.Value.Reveal() || f.gets(t, "azure", Fresh).Value.Reveal() != second.Value.Reveal() {
 		t.Errorf("Renew = %v, %v; want another token, to be held", second, err)
 	}
 	f.exchanged(t, 2)
@@ -86,8 +87,8 @@ func TestClientSecrets(t *testing.T) {
 		{"\xef\xbb\xbf8Q~CANARY", ""}, // a byte order mark
 	} {
 		var sent basic
-		value, _, err := clientCredentials(&sent, *client("https://id.example.com/token"))(t.Context(), []byte(test.secret))
-		if value != "" || err == nil || strings.Contains(err.Error(), "is not a client secret") != (test.want == "") {
+		value, _, err := clientCredentials(&sent, *client("https://id.example.com/token"))(t.Context(), hidden.New(test.secret))
+		if !value.IsZero() || err == nil || strings.Contains(err.Error(), "is not a client secret") != (test.want == "") {
 			t.Errorf("%d bytes: error %v", len(test.secret), err)
 		}
 		if sent.secret != test.want || (sent.id == tokentest.ClientID) != (test.want != "") {
@@ -144,8 +145,8 @@ func TestAnswersThatAreNotAClientsTokensAreErrorsThatHoldNothingOfThem(t *testin
 				io.WriteString(w, strings.ReplaceAll(test.answer, "ECHO", canary+secret+sent))
 			}))
 			defer server.Close()
-			value, life, err := clientCredentials(newTransport(), *client(server.URL))(t.Context(), []byte(secret))
-			if err == nil || !strings.Contains(err.Error(), test.want) || value != "" || life != 0 {
+			value, life, err := clientCredentials(newTransport(), *client(server.URL))(t.Context(), hidden.New(secret))
+			if err == nil || !strings.Contains(err.Error(), test.want) || !value.IsZero() || life != 0 {
 				t.Errorf("life %s, error %v; want %q", life, err, test.want)
 			}
 			if arrived, _ := base64.StdEncoding.DecodeString(sent); !strings.HasSuffix(string(arrived), ":"+secret) || requests != 1 || elsewhere.Exchanges() != 0 {
@@ -170,7 +171,7 @@ func TestAClientsTokenIsHeldForTwelveHoursAtMost(t *testing.T) {
 		`"18446744073709551616"`: 0,
 	} {
 		endpoint := answers{200, "application/json", fmt.Appendf(nil, `{"access_token":"a","token_type":"Bearer","expires_in":%s}`, expiresIn)}
-		_, life, err := clientCredentials(endpoint, *client("https://id.example.com/token"))(t.Context(), []byte("s"))
+		_, life, err := clientCredentials(endpoint, *client("https://id.example.com/token"))(t.Context(), hidden.New("s"))
 		if life > want || life < want-time.Minute || (err == nil) != (want > 0) {
 			t.Errorf("%s: life %s, error %v; want %s", expiresIn, life, err, want)
 		}
@@ -195,7 +196,7 @@ func TestASlowClientCredentialsEndpointIsBounded(t *testing.T) {
 			}))
 			defer server.Close()
 			defer close(end)
-			if _, _, err := clientCredentials(newTransport(), *client(server.URL))(ctx, []byte("s")); err != errNoAnswer {
+			if _, _, err := clientCredentials(newTransport(), *client(server.URL))(ctx, hidden.New("s")); err != errNoAnswer {
 				t.Errorf("error is %v, want %v", err, errNoAnswer)
 			}
 		})
@@ -205,7 +206,7 @@ func TestASlowClientCredentialsEndpointIsBounded(t *testing.T) {
 func TestAClientCredentialsEndpointThatIsNotThereIsNamed(t *testing.T) {
 	endpoint := tokentest.New()
 	endpoint.Close()
-	_, _, err := clientCredentials(newTransport(), *client(endpoint.ClientTokenURL()))(t.Context(), []byte("s"))
+	_, _, err := clientCredentials(newTransport(), *client(endpoint.ClientTokenURL()))(t.Context(), hidden.New("s"))
 	if err == nil || !strings.Contains(err.Error(), "connection refused") {
 		t.Errorf("error is %v, want the operating system's", err)
 	}

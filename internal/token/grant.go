@@ -1,7 +1,6 @@
 package token
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -18,37 +17,38 @@ import (
 	"golang.org/x/oauth2/google"
 
 	"llmgateway.dev/gateway/internal/config"
+	"llmgateway.dev/gateway/internal/hidden"
 )
 
 // grant makes a token of a secret. A life of 0 means that it doesn't expire. Its errors hold
 // nothing of the secret, of what is sent or of what is answered.
-type grant func(ctx context.Context, secret []byte) (value string, life time.Duration, err error)
+type grant func(ctx context.Context, secret hidden.Text) (value hidden.Text, life time.Duration, err error)
 
 // apiKey is the key itself. White space around it, such as a file's last newline, isn't part of it.
-func apiKey(_ context.Context, secret []byte) (string, time.Duration, error) {
-	key := string(bytes.TrimSpace(secret))
+func apiKey(_ context.Context, secret hidden.Text) (hidden.Text, time.Duration, error) {
+	key := strings.TrimSpace(secret.Reveal())
 	if key == "" || !visible(key) {
-		return "", 0, errors.New("the secret is not an API key: one line of visible ASCII without spaces")
+		return hidden.Text{}, 0, errors.New("the secret is not an API key: one line of visible ASCII without spaces")
 	}
-	return key, 0, nil
+	return hidden.New(key), 0, nil
 }
 
 // serviceAccountKey signs an assertion with the secret, a Google service account key file, and
 // exchanges it at the file's token_uri for an access token.
 func serviceAccountKey(transport http.RoundTripper, scopes []string) grant {
-	return func(ctx context.Context, secret []byte) (string, time.Duration, error) {
-		jwt, err := google.JWTConfigFromJSON(secret, scopes...)
+	return func(ctx context.Context, secret hidden.Text) (hidden.Text, time.Duration, error) {
+		jwt, err := google.JWTConfigFromJSON([]byte(secret.Reveal()), scopes...)
 		if err != nil { // its text quotes the file
-			return "", 0, errors.New("the secret is not a service account key: JSON with type service_account")
+			return hidden.Text{}, 0, errors.New("the secret is not a service account key: JSON with type service_account")
 		}
 		if err := checkTokenURI(jwt.TokenURL); err != nil {
-			return "", 0, err
+			return hidden.Text{}, 0, err
 		}
 		jwt.Audience = "" // so that it is the token_uri, whatever the file says
 		x := &exchange{ctx: ctx, base: transport}
 		t, err := jwt.TokenSource(context.WithValue(ctx, oauth2.HTTPClient, x.client())).Token()
 		if err != nil && !x.sent {
-			return "", 0, errors.New("the key's private_key is not an RSA key in PEM")
+			return hidden.Text{}, 0, errors.New("the key's private_key is not an RSA key in PEM")
 		}
 		return x.token(t, err)
 	}
@@ -61,10 +61,10 @@ func serviceAccountKey(transport http.RoundTripper, scopes []string) grant {
 // (learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow), and nowhere else: x/oauth2,
 // left to find out for itself, would follow a refusal with the same secret in a form.
 func clientCredentials(transport http.RoundTripper, c config.ClientCredentials) grant {
-	return func(ctx context.Context, secret []byte) (string, time.Duration, error) {
-		s := string(bytes.TrimSpace(secret))
+	return func(ctx context.Context, secret hidden.Text) (hidden.Text, time.Duration, error) {
+		s := strings.TrimSpace(secret.Reveal())
 		if s == "" || !printable(s) {
-			return "", 0, errors.New("the secret is not a client secret: one line of printable ASCII")
+			return hidden.Text{}, 0, errors.New("the secret is not a client secret: one line of printable ASCII")
 		}
 		client := clientcredentials.Config{
 			ClientID:     c.ClientID,
@@ -85,7 +85,7 @@ func clientCredentials(transport http.RoundTripper, c config.ClientCredentials) 
 // wants rid of. All of it ends with the context but for the search for the metadata server, once in
 // a process: that ends itself, after at most ten seconds.
 func googleDefault(transport http.RoundTripper, scopes []string) grant {
-	return func(ctx context.Context, _ []byte) (string, time.Duration, error) {
+	return func(ctx context.Context, _ hidden.Text) (hidden.Text, time.Duration, error) {
 		x := &exchange{ctx: ctx, base: transport}
 		found, err := credentials.DetectDefault(&credentials.DetectOptions{
 			Scopes: scopes,
@@ -93,11 +93,11 @@ func googleDefault(transport http.RoundTripper, scopes []string) grant {
 			Logger: slog.New(slog.DiscardHandler), // at GOOGLE_SDK_GO_LOGGING_LEVEL=debug it would log whole answers
 		})
 		if err != nil {
-			return "", 0, noCredentials(err)
+			return hidden.Text{}, 0, noCredentials(err)
 		}
 		t, err := found.Token(ctx)
 		if err != nil {
-			return "", 0, x.refusal(err)
+			return hidden.Text{}, 0, x.refusal(err)
 		}
 		return x.token(&oauth2.Token{AccessToken: t.Value, TokenType: t.Type, Expiry: t.Expiry}, nil)
 	}
@@ -111,12 +111,12 @@ func noCredentials(err error) error {
 }
 
 // token checks what a library made of the answer.
-func (x *exchange) token(t *oauth2.Token, err error) (string, time.Duration, error) {
+func (x *exchange) token(t *oauth2.Token, err error) (hidden.Text, time.Duration, error) {
 	if err != nil {
-		return "", 0, x.refusal(err)
+		return hidden.Text{}, 0, x.refusal(err)
 	}
 	if !strings.EqualFold(t.TokenType, "Bearer") {
-		return "", 0, errors.New("the token endpoint's token_type is not Bearer")
+		return hidden.Text{}, 0, errors.New("the token endpoint's token_type is not Bearer")
 	}
 	life := noExpiresIn
 	if !t.Expiry.IsZero() {
@@ -126,16 +126,16 @@ func (x *exchange) token(t *oauth2.Token, err error) (string, time.Duration, err
 }
 
 // usable checks a token, and bounds how long it is good for.
-func usable(value string, life time.Duration) (string, time.Duration, error) {
+func usable(value string, life time.Duration) (hidden.Text, time.Duration, error) {
 	switch {
 	case value == "":
-		return "", 0, errors.New("the token endpoint's answer has no access token")
+		return hidden.Text{}, 0, errors.New("the token endpoint's answer has no access token")
 	case !visible(value):
-		return "", 0, errors.New("the token endpoint's access token has characters that no header may carry")
+		return hidden.Text{}, 0, errors.New("the token endpoint's access token has characters that no header may carry")
 	case life <= 0:
-		return "", 0, errors.New("the token endpoint's token has expired already")
+		return hidden.Text{}, 0, errors.New("the token endpoint's token has expired already")
 	}
-	return value, min(life, longest), nil
+	return hidden.New(value), min(life, longest), nil
 }
 
 const (

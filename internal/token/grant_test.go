@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"llmgateway.dev/gateway/internal/hidden"
 	"llmgateway.dev/gateway/internal/token/tokentest"
 )
 
@@ -97,7 +98,7 @@ func TestAssertionsGoToGoogleOrLoopbackOnly(t *testing.T) {
 
 // Whoever says what a name resolves to says where its address is.
 func TestNoTokenEndpointIsAtTheMetadataServer(t *testing.T) {
-	_, _, err := clientCredentials(newTransport(), *client("https://169.254.169.254/token"))(t.Context(), []byte("s"))
+	_, _, err := clientCredentials(newTransport(), *client("https://169.254.169.254/token"))(t.Context(), hidden.New("s"))
 	if err == nil || !strings.Contains(err.Error(), "is an address of the platform's own") {
 		t.Errorf("client credentials: %v", err)
 	}
@@ -111,7 +112,7 @@ func TestAForeignTokenURIIsSentNothing(t *testing.T) {
 	endpoint := tokentest.New()
 	defer endpoint.Close()
 	key := keyFile(t, endpoint, map[string]any{"token_uri": "https://evil.test/token"})
-	_, _, err := serviceAccountKey(outside{t}, []string{scope})(t.Context(), key)
+	_, _, err := serviceAccountKey(outside{t}, []string{scope})(t.Context(), hidden.New(string(key)))
 	if err == nil || !strings.Contains(err.Error(), "token_uri is neither") {
 		t.Errorf("error is %v", err)
 	}
@@ -122,7 +123,7 @@ func TestAnAudienceInTheKeyFileIsIgnored(t *testing.T) {
 	endpoint := tokentest.New()
 	defer endpoint.Close()
 	key := keyFile(t, endpoint, map[string]any{"audience": "https://elsewhere.test/token"})
-	if _, _, err := serviceAccountKey(newTransport(), []string{scope})(t.Context(), key); err != nil {
+	if _, _, err := serviceAccountKey(newTransport(), []string{scope})(t.Context(), hidden.New(string(key))); err != nil {
 		t.Error(err)
 	}
 }
@@ -154,7 +155,7 @@ func TestSecretsThatAreNotServiceAccountKeys(t *testing.T) {
 		{"an EC key", keyFile(t, endpoint, map[string]any{"private_key": string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))}), "not an RSA key in PEM"},
 	} {
 		t.Run(test.why, func(t *testing.T) {
-			_, _, err := serviceAccountKey(outside{t}, []string{scope})(t.Context(), test.key)
+			_, _, err := serviceAccountKey(outside{t}, []string{scope})(t.Context(), hidden.New(string(test.key)))
 			if err == nil || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("error is %v, want %q", err, test.want)
 			}
@@ -215,8 +216,8 @@ func TestAnswersThatAreNotTokensAreErrorsThatHoldNothingOfThem(t *testing.T) {
 			}))
 			defer server.Close()
 			key := keyFile(t, endpoint, map[string]any{"token_uri": server.URL})
-			value, life, err := serviceAccountKey(newTransport(), []string{scope})(t.Context(), key)
-			if err == nil || !strings.Contains(err.Error(), test.want) || value != "" || life != 0 {
+			value, life, err := serviceAccountKey(newTransport(), []string{scope})(t.Context(), hidden.New(string(key)))
+			if err == nil || !strings.Contains(err.Error(), test.want) || !value.IsZero() || life != 0 {
 				t.Errorf("life %s, error %v; want %q", life, err, test.want)
 			}
 			if assertion == "" {
@@ -232,7 +233,7 @@ func TestARedirectedAssertionIsNotSentOn(t *testing.T) {
 		elsewhere := tokentest.New()
 		server := httptest.NewServer(http.RedirectHandler(elsewhere.URL+"/token", status))
 		key := keyFile(t, elsewhere, map[string]any{"token_uri": server.URL})
-		_, _, err := serviceAccountKey(newTransport(), []string{scope})(t.Context(), key)
+		_, _, err := serviceAccountKey(newTransport(), []string{scope})(t.Context(), hidden.New(string(key)))
 		if err == nil || !strings.Contains(err.Error(), fmt.Sprint("answered ", status)) || elsewhere.Exchanges() != 0 {
 			t.Errorf("%d: %v, with %d requests sent on", status, err, elsewhere.Exchanges())
 		}
@@ -262,7 +263,7 @@ func TestASlowEndpointIsBounded(t *testing.T) {
 			defer server.Close()
 			defer close(end)
 			key := keyFile(t, endpoint, map[string]any{"token_uri": server.URL})
-			if _, _, err := serviceAccountKey(newTransport(), []string{scope})(ctx, key); err != errNoAnswer {
+			if _, _, err := serviceAccountKey(newTransport(), []string{scope})(ctx, hidden.New(string(key))); err != errNoAnswer {
 				t.Errorf("error is %v, want %v", err, errNoAnswer)
 			}
 		})
@@ -272,7 +273,7 @@ func TestASlowEndpointIsBounded(t *testing.T) {
 func TestAnEndpointThatIsNotThereIsNamed(t *testing.T) {
 	endpoint := tokentest.New()
 	endpoint.Close()
-	_, _, err := serviceAccountKey(newTransport(), []string{scope})(t.Context(), endpoint.ServiceAccountKey())
+	_, _, err := serviceAccountKey(newTransport(), []string{scope})(t.Context(), hidden.New(string(endpoint.ServiceAccountKey())))
 	if err == nil || !strings.Contains(err.Error(), "connection refused") {
 		t.Errorf("error is %v, want the operating system's", err)
 	}
@@ -292,8 +293,8 @@ func TestAPIKeys(t *testing.T) {
 		{"sk-CANARYé", ""},
 		{"\xef\xbb\xbfsk-CANARY", ""}, // a byte order mark
 	} {
-		value, life, err := apiKey(t.Context(), []byte(test.secret))
-		if value != test.want || life != 0 || (err == nil) != (test.want != "") {
+		value, life, err := apiKey(t.Context(), hidden.New(test.secret))
+		if value.Reveal() != test.want || life != 0 || (err == nil) != (test.want != "") {
 			t.Errorf("%d bytes: life %s, error %v", len(test.secret), life, err)
 		}
 		silent(t, err, "CANARY")
@@ -307,22 +308,22 @@ func TestGoogleDefaultReadsTheFileOfTheEnvironment(t *testing.T) {
 	t.Setenv("GOOGLE_APPLICATION_CREDENTIALS", file)
 	grant := googleDefault(newTransport(), []string{scope})
 
-	if _, _, err := grant(t.Context(), nil); err == nil || !strings.HasPrefix(err.Error(), "no Application Default Credentials") || !strings.Contains(err.Error(), file) {
+	if _, _, err := grant(t.Context(), hidden.Text{}); err == nil || !strings.HasPrefix(err.Error(), "no Application Default Credentials") || !strings.Contains(err.Error(), file) {
 		t.Errorf("error is %v, want the missing file", err)
 	}
 	if err := os.WriteFile(file, endpoint.ServiceAccountKey(), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	one, life, err := grant(t.Context(), nil)
-	if err != nil || !endpoint.Valid(one) || life < 50*time.Minute || life > time.Hour {
+	one, life, err := grant(t.Context(), hidden.Text{})
+	if err != nil || !endpoint.Valid(one.Reveal()) || life < 50*time.Minute || life > time.Hour {
 		t.Fatalf("life %s, error %v", life, err)
 	}
-	two, _, err := grant(t.Context(), nil)
-	if err != nil || !endpoint.Valid(two) || one == two {
+	two, _, err := grant(t.Context(), hidden.Text{})
+	if err != nil || !endpoint.Valid(two.Reveal()) || one.Equal(two) {
 		t.Errorf("the second exchange gave the first one's token, or %v", err)
 	}
 	endpoint.Down(true)
-	if _, _, err := grant(t.Context(), nil); err == nil || err.Error() != "the token endpoint answered 503 temporarily_unavailable" {
+	if _, _, err := grant(t.Context(), hidden.Text{}); err == nil || err.Error() != "the token endpoint answered 503 temporarily_unavailable" {
 		t.Errorf("error is %v", err)
 	}
 }
@@ -358,8 +359,8 @@ func TestGoogleDefaultAsksTheMetadataServer(t *testing.T) {
 	t.Setenv("GCE_METADATA_HOST", strings.TrimPrefix(server.URL, "http://"))
 	grant := googleDefault(newTransport(), []string{scope})
 
-	value, life, err := grant(t.Context(), nil)
-	if value != "ya29.CANARY" || life < 900*time.Second || life > 1000*time.Second || err != nil {
+	value, life, err := grant(t.Context(), hidden.Text{})
+	if value.Reveal() != "ya29.CANARY" || life < 900*time.Second || life > 1000*time.Second || err != nil {
 		t.Errorf("life %s, error %v", life, err)
 	}
 	for _, test := range []struct {
@@ -372,7 +373,7 @@ func TestGoogleDefaultAsksTheMetadataServer(t *testing.T) {
 		{200, `CANARY`, "not a token response"},
 	} {
 		status, answer = test.status, test.answer
-		_, _, err := grant(t.Context(), nil)
+		_, _, err := grant(t.Context(), hidden.Text{})
 		if err == nil || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%d: error is %v, want %q", status, err, test.want)
 		}
@@ -381,7 +382,7 @@ func TestGoogleDefaultAsksTheMetadataServer(t *testing.T) {
 	status = 0
 	ctx, cancel = context.WithCancel(t.Context())
 	defer cancel()
-	if _, _, err := grant(ctx, nil); err != errNoAnswer {
+	if _, _, err := grant(ctx, hidden.Text{}); err != errNoAnswer {
 		t.Errorf("error is %v, want %v", err, errNoAnswer)
 	}
 }
@@ -391,8 +392,8 @@ func FuzzServiceAccountKey(f *testing.F) {
 	f.Add([]byte(`{"type":"service_account"}`))
 	f.Add([]byte(`null`))
 	f.Fuzz(func(t *testing.T, secret []byte) {
-		value, _, err := serviceAccountKey(nowhere{}, []string{scope})(t.Context(), secret)
-		if err == nil || value != "" {
+		value, _, err := serviceAccountKey(nowhere{}, []string{scope})(t.Context(), hidden.New(string(secret)))
+		if err == nil || !value.IsZero() {
 			t.Error("a token out of nothing")
 		}
 	})
@@ -417,9 +418,9 @@ func FuzzAnswer(f *testing.F) {
 			{serviceAccountKey(endpoint, []string{scope}), key},
 			{clientCredentials(endpoint, *client("https://id.example.com/token")), secret},
 		} {
-			value, life, err := made.by(t.Context(), made.secret)
-			if err == nil && (value == "" || !visible(value) || life <= 0 || life > 12*time.Hour) || err != nil && value != "" {
-				t.Errorf("token of %d bytes for %s", len(value), life)
+			value, life, err := made.by(t.Context(), hidden.New(string(made.secret)))
+			if err == nil && (value.IsZero() || !visible(value.Reveal()) || life <= 0 || life > 12*time.Hour) || err != nil && !value.IsZero() {
+				t.Errorf("token of %d bytes for %s", len(value.Reveal()), life)
 			}
 		}
 	})

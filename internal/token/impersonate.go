@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"net/url"
 	"time"
+
+	"llmgateway.dev/gateway/internal/hidden"
 )
 
 const (
@@ -31,19 +33,19 @@ func impersonate(transport http.RoundTripper, base, email string, scopes []strin
 	if err != nil {
 		panic("token: " + err.Error()) // strings only
 	}
-	return func(ctx context.Context, _ []byte) (string, time.Duration, error) {
-		ours, _, err := own(ctx, nil)
+	return func(ctx context.Context, _ hidden.Text) (hidden.Text, time.Duration, error) {
+		ours, _, err := own(ctx, hidden.Text{})
 		if err != nil {
-			return "", 0, err
+			return hidden.Text{}, 0, err
 		}
 		x := &exchange{ctx: ctx, base: transport}
-		answer, err := x.post(to, ours, body)
+		answer, err := x.post(to, ours.Reveal(), body)
 		if err != nil {
-			return "", 0, fmt.Errorf("impersonate %s: %w", email, err)
+			return hidden.Text{}, 0, fmt.Errorf("impersonate %s: %w", email, err)
 		}
 		value, life, err := generated(answer, time.Now())
 		if err != nil {
-			return "", 0, fmt.Errorf("impersonate %s: %w", email, err)
+			return hidden.Text{}, 0, fmt.Errorf("impersonate %s: %w", email, err)
 		}
 		return value, life, nil
 	}
@@ -74,13 +76,13 @@ func (x *exchange) post(to, token string, body []byte) ([]byte, error) {
 
 // generated reads an answer of generateAccessToken. Its time is absolute, so that it is compared by
 // the wall clock.
-func generated(answer []byte, now time.Time) (string, time.Duration, error) {
+func generated(answer []byte, now time.Time) (hidden.Text, time.Duration, error) {
 	var t struct {
 		AccessToken string    `json:"accessToken"`
 		ExpireTime  time.Time `json:"expireTime"` // RFC 3339
 	}
 	if json.Unmarshal(answer, &t) != nil {
-		return "", 0, errors.New("the token endpoint's answer is not a token response")
+		return hidden.Text{}, 0, errors.New("the token endpoint's answer is not a token response")
 	}
 	return usable(t.AccessToken, t.ExpireTime.Sub(now.Round(0)))
 }

@@ -17,6 +17,7 @@ import (
 
 	"llmgateway.dev/gateway/internal/apierror"
 	"llmgateway.dev/gateway/internal/config"
+	"llmgateway.dev/gateway/internal/hidden"
 	"llmgateway.dev/gateway/internal/token/tokentest"
 )
 
@@ -53,14 +54,14 @@ func TestAnImpersonatedAccountsTokenIsPresented(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if account, scopes := endpoint.Info(first.Value); account != other || !slices.Equal(scopes, []string{narrow, "b"}) {
+	if account, scopes := endpoint.Info(first.Value.Reveal()); account != other || !slices.Equal(scopes, []string{narrow, "b"}) {
 		t.Errorf("the token is one of %s for %q", account, scopes)
 	}
 	if left := time.Until(c.entries["keyless"].held.expiry); left < 59*time.Minute || left > time.Hour {
 		t.Errorf("the token is held for %s", left)
 	}
 	second, err := c.Renew(t.Context(), "keyless", first)
-	if account, _ := endpoint.Info(second.Value); err != nil || account != other || second.Value == first.Value {
+	if account, _ := endpoint.Info(second.Value.Reveal()); err != nil || account != other || second.Value.Reveal() == first.Value.Reveal() {
 		t.Errorf("Renew gave %s's %v, %v; want another token", account, second, err)
 	}
 	if got := endpoint.Exchanges(); got != 4 { // the gateway's own token each time, too
@@ -124,8 +125,8 @@ func TestAnswersThatAreNotGeneratedTokensAreErrorsThatHoldNothingOfThem(t *testi
 				io.WriteString(w, strings.NewReplacer("ECHO", canary+sent, "SOON", soon).Replace(test.answer))
 			}))
 			defer server.Close()
-			value, life, err := impersonate(newTransport(), server.URL, other, []string{scope})(t.Context(), nil)
-			if err == nil || !strings.Contains(err.Error(), test.want) || value != "" || life != 0 {
+			value, life, err := impersonate(newTransport(), server.URL, other, []string{scope})(t.Context(), hidden.Text{})
+			if err == nil || !strings.Contains(err.Error(), test.want) || !value.IsZero() || life != 0 {
 				t.Errorf("life %s, error %v; want %q", life, err, test.want)
 			}
 			if !endpoint.Valid(sent) || endpoint.Exchanges() != 1 {
@@ -157,7 +158,7 @@ func TestASlowImpersonationIsBounded(t *testing.T) {
 			}))
 			defer server.Close()
 			defer close(end)
-			if _, _, err := impersonate(newTransport(), server.URL, other, []string{scope})(ctx, nil); !errors.Is(err, errNoAnswer) {
+			if _, _, err := impersonate(newTransport(), server.URL, other, []string{scope})(ctx, hidden.Text{}); !errors.Is(err, errNoAnswer) {
 				t.Errorf("error is %v, want %v", err, errNoAnswer)
 			}
 		})
@@ -192,8 +193,8 @@ func FuzzGenerated(f *testing.F) {
 	f.Add([]byte(`{"accessToken":null,"expireTime":null}`))
 	f.Fuzz(func(t *testing.T, answer []byte) {
 		value, life, err := generated(answer, now)
-		if err == nil && (value == "" || !visible(value) || life <= 0 || life > 12*time.Hour) || err != nil && value != "" {
-			t.Errorf("token of %d bytes for %s", len(value), life)
+		if err == nil && (value.IsZero() || !visible(value.Reveal()) || life <= 0 || life > 12*time.Hour) || err != nil && !value.IsZero() {
+			t.Errorf("token of %d bytes for %s", len(value.Reveal()), life)
 		}
 		answered(400, answer)
 	})

@@ -9,20 +9,15 @@
 // token in use until it expires. Failures are remembered, with growing delay, and answered at once
 // meanwhile.
 //
-// No error, log line or print of a Token holds a token, a key, a secret or an assertion.
+// No error and no log line holds a token, a key, a secret or an assertion.
 package token
 
-import (
-	"fmt"
-	"io"
-	"log/slog"
-)
+import "llmgateway.dev/gateway/internal/hidden"
 
 // Token is a credential to present: an access token, or an API key.
 type Token struct {
 	// Value goes into the upstream's authorization header and nowhere else. It is visible ASCII.
-	// A Token doesn't print it, but a copy of Value does.
-	Value string
+	Value hidden.Text
 	// State is for the audit record.
 	State State
 }
@@ -50,15 +45,3 @@ func (s State) String() string {
 	}
 	return "none"
 }
-
-// String is the state alone.
-func (t Token) String() string { return "token(" + t.State.String() + ")" }
-
-// Format prints String for every verb; with String alone, %d would print the fields.
-func (t Token) Format(s fmt.State, _ rune) { io.WriteString(s, t.String()) }
-
-// LogValue is String.
-func (t Token) LogValue() slog.Value { return slog.StringValue(t.String()) }
-
-// MarshalText is String; encoding/json uses it.
-func (t Token) MarshalText() ([]byte, error) { return []byte(t.String()), nil }

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"llmgateway.dev/gateway/internal/audit"
+	"llmgateway.dev/gateway/internal/hidden"
 )
 
 // Company is what makes one differ from another.
@@ -79,7 +80,7 @@ func (c Company) record(dice *dice) *audit.Record {
 	request, _ := http.NewRequest("POST", "https://gateway.example/v1/chat/completions", nil)
 	request.RemoteAddr = "198.51.100.7:1234"
 	r := &audit.Record{
-		RequestID: dice.id(), Request: request, TokenHash: audit.Hash(group), Status: 200, BytesIn: 1000, BytesOut: 2000,
+		RequestID: dice.id(), Request: request, Token: hidden.New(group), Status: 200, BytesIn: 1000, BytesOut: 2000,
 		Principal: "https://keycloak.example.com/realms/acme#" + group + "-" + string(rune('a'+int(2*dice.share()))), Subject: group,
 		Groups: []string{group, "everybody"}, Operation: "chat.completions.create", Model: m.name, Stream: dice.share() < 0.5,
 		Decision: "allow", DecisionID: dice.id(), Policies: []string{"enrichment"},

@@ -18,6 +18,7 @@ import (
 	"llmgateway.dev/gateway/function"
 	"llmgateway.dev/gateway/internal/apierror"
 	"llmgateway.dev/gateway/internal/config"
+	"llmgateway.dev/gateway/internal/hidden"
 	"llmgateway.dev/gateway/internal/issuer"
 	"llmgateway.dev/gateway/internal/operation"
 	"llmgateway.dev/gateway/internal/policy"
@@ -203,7 +204,7 @@ func (q question) principal(ctx context.Context, c *config.Config, issuers *issu
 	if q.unverified {
 		who, err = issuers.Map(claims)
 	} else {
-		who, _, err = issuers.Verify(ctx, raw)
+		who, _, err = issuers.Verify(ctx, hidden.New(raw))
 	}
 	return who, refusal(issuers, claims, err)
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"llmgateway.dev/gateway/internal/clientcredentials"
+	"llmgateway.dev/gateway/internal/hidden"
 )
 
 // printToken prints a client's access token, and nothing else, which is one where a shell substitutes it.
@@ -33,9 +34,11 @@ func printToken(ctx context.Context, args []string, stdout, stderr io.Writer) er
 	if r.ClientID, err = setting("GATEWAY_CLIENT_ID", stderr); err != nil {
 		return err
 	}
-	if r.ClientSecret, err = setting("GATEWAY_CLIENT_SECRET", stderr); err != nil {
+	secret, err := setting("GATEWAY_CLIENT_SECRET", stderr)
+	if err != nil {
 		return err
 	}
+	r.ClientSecret = hidden.New(secret)
 
 	cache := clientcredentials.NewCache()
 	if held, ok := cache.Get(r); ok {
@@ -49,7 +52,7 @@ func printToken(ctx context.Context, args []string, stdout, stderr io.Writer) er
 	if err := cache.Put(r, token); err != nil {
 		fmt.Fprintf(stderr, "the token is good, but isn't kept for the next time: %v\n", err)
 	}
-	_, err = fmt.Fprintln(stdout, token.Value)
+	_, err = fmt.Fprintln(stdout, token.Value.Reveal())
 	return err
 }
 
