@@ -132,6 +132,11 @@ func TestNothingSecretIsInARecordOrInAnAnswer(t *testing.T) {
 		case strings.Contains(string(body), "refuse"):
 			w.WriteHeader(401)
 			io.WriteString(w, `{"error":{"message":"Incorrect API key provided: `+r.Header.Get("Authorization")+`"}}`)
+		case strings.Contains(string(body), "quote"):
+			w.Header().Set("X-Got", r.Header.Get("Authorization"))
+			w.Header().Set("X-Request-Id", strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer "))
+			w.WriteHeader(400)
+			io.WriteString(w, `{"error":{"message":"bad header Authorization: `+r.Header.Get("Authorization")+`"}}`)
 		case strings.Contains(string(body), "stream"):
 			w.Header().Set("Content-Type", "text/event-stream")
 			flush(w, event(completion)+usageChunk+"data: [DONE]\n\n")
@@ -162,6 +167,10 @@ func TestNothingSecretIsInARecordOrInAnAnswer(t *testing.T) {
 	ask(&concerned, "POST", chatPath, token, chat(`"stream":true,`))
 	ask(&concerned, "POST", chatPath, token, chat(`"stream":true,"user":"die",`))
 	ask(&others, "POST", chatPath, token, chat(`"user":"refuse",`))
+	ask(&others, "POST", chatPath, token, chat(`"user":"quote",`))
+	if r := s.record(others[len(others)-1]); others[len(others)-1].StatusCode != 400 || !strings.Contains(fmt.Sprint(r["cause"]), "quotes the credential") {
+		t.Errorf("the operator isn't told: %v", flat(r))
+	}
 	ask(&others, "POST", chatPath, token, chat(`"x":`)) // malformed
 	ask(&others, "POST", chatPath, token, `{"model":"`+prompt+`"}`)
 	ask(&others, "POST", chatPath, stale, chat(""))

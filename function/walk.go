@@ -230,6 +230,7 @@ func (x *exchange) send(ours token.Token) (*relay.Answer, error) {
 		Present: func(h http.Header) {
 			x.call.Present(h, ours.Value.Reveal(), x.config.Credentials[x.call.Credential].APIKey != nil)
 		},
+		Credential:   ours.Value,
 		HidesUsage:   x.call.HidesUsage,
 		ReadsUsage:   x.request.Group == operation.Inference,
 		CountsOutput: x.reservation.Settles(),
@@ -305,8 +306,13 @@ func (x *exchange) note(o *relay.Outcome) {
 	}
 	if o.Err != nil {
 		x.noteError(apierror.From(o.Err), o.Err)
+	} else if o.Echoed {
+		x.record.Cause = errEchoed
 	}
 }
+
+// errEchoed is for the operator: what an upstream quotes to its clients, it may have in its logs.
+var errEchoed = errors.New("the upstream's error quotes the credential that it was sent; it was taken out of the answer")
 
 // fail is the one place that answers with an error.
 func (x *exchange) fail(err error) {

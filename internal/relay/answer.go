@@ -34,6 +34,8 @@ type Outcome struct {
 	OutputTokens int64
 	// UpstreamRequestID is the upstream's own id of the call.
 	UpstreamRequestID string
+	// Echoed says that the answer, an error, quoted our credential, which was taken out.
+	Echoed bool
 	// Err is why the answer broke off, or nil: context.Canceled where the client left, else an
 	// *apierror.Error.
 	Err error
@@ -97,6 +99,7 @@ func (a *Answer) Copy(ctx context.Context, w http.ResponseWriter) *Outcome {
 		o.Err = a.broken(ctx, out, err)
 		a.abort(w, stream, o.Err)
 	}
+	o.Echoed = a.scrubbed != nil && a.scrubbed.found
 	return o
 }
 

@@ -24,6 +24,7 @@ import (
 	"llmgateway.dev/gateway/internal/apierror"
 	"llmgateway.dev/gateway/internal/config"
 	"llmgateway.dev/gateway/internal/egress"
+	"llmgateway.dev/gateway/internal/hidden"
 )
 
 // Relay sends requests over pooled connections. It is safe for concurrent use.
@@ -57,6 +58,8 @@ type Call struct {
 	ContentType string
 	// Present adds the upstream's credential.
 	Present func(http.Header)
+	// Credential is what Present adds. An error that quotes it reaches the client without it.
+	Credential hidden.Text
 	// HidesUsage says that the body asked for a stream's usage on the gateway's behalf.
 	HidesUsage bool
 	// ReadsUsage says that the answer may tell a usage: that of inference.
@@ -73,6 +76,8 @@ type Call struct {
 type Answer struct {
 	*http.Response
 	call *Call
+	// scrubbed is Body where it may quote our credential, else nil.
+	scrubbed *scrubber
 }
 
 // Send makes one attempt. client is the client's request: the allowed ones of its headers go along.
@@ -107,7 +112,7 @@ func (r *Relay) Send(ctx context.Context, client *http.Request, call *Call) (*An
 		return nil, apierror.New(apierror.UpstreamError, "the upstream answered with a status that no API has; its base_url may be wrong").
 			Because(fmt.Errorf("status %d", resp.StatusCode))
 	}
-	return &Answer{Response: resp, call: call}, nil
+	return &Answer{Response: resp, call: call, scrubbed: scrub(resp, call.Credential)}, nil
 }
 
 // joined is the size up to which a body is sent from one piece: net/http then sends the head along with

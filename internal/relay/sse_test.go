@@ -62,8 +62,8 @@ func TestEventsAreReadAsTheSpecificationSays(t *testing.T) {
 			if name != "" && strings.Contains(row.stream, "\r") {
 				continue // it is about line ends itself
 			}
-			for _, reader := range []io.Reader{strings.NewReader(stream), iotest.OneByteReader(strings.NewReader(stream)), iotest.DataErrReader(strings.NewReader(stream))} {
-				carried, came := relay.Events(reader)
+			for i, reader := range []io.Reader{strings.NewReader(stream), strings.NewReader(stream), iotest.OneByteReader(strings.NewReader(stream)), iotest.DataErrReader(strings.NewReader(stream))} {
+				carried, came := relay.Events(reader, []int{4096, 16, 16, 16}[i])
 				if !slices.Equal(carried, row.carried) {
 					t.Errorf("%s%s: carried %q, want %q", row.rule, name, carried, row.carried)
 				}
@@ -81,7 +81,7 @@ func TestAStreamPassesHoweverItsLinesEnd(t *testing.T) {
 	for _, row := range eventStreams {
 		g := newGateway(t, serve(t, sse(row.stream)), relay.Call{})
 		_, body, err := get(t, g.URL)
-		_, came := relay.Events(strings.NewReader(row.stream))
+		_, came := relay.Events(strings.NewReader(row.stream), 4096)
 		unfinished := came[len(came)-1]
 		want := strings.TrimSuffix(row.stream, unfinished)
 		switch {
@@ -159,11 +159,12 @@ func FuzzEvents(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, stream string, at int) {
 		at = max(0, min(at, len(stream)))
-		for _, reader := range []io.Reader{
+		for i, reader := range []io.Reader{
+			io.MultiReader(strings.NewReader(stream[:at]), strings.NewReader(stream[at:])),
 			io.MultiReader(strings.NewReader(stream[:at]), strings.NewReader(stream[at:])),
 			iotest.OneByteReader(strings.NewReader(stream)),
 		} {
-			carried, came := relay.Events(reader)
+			carried, came := relay.Events(reader, []int{4096, 16, 16}[i])
 			if want := reference(stream); !slices.Equal(carried, want) {
 				t.Errorf("%q carries %q, want %q", stream, carried, want)
 			}
