@@ -232,6 +232,15 @@ func TestNothingSecretIsInARecordOrInAnAnswer(t *testing.T) {
 			t.Errorf("the %s stands in an answer", name)
 		}
 	}
+	// A debugger's print of the gateway, with all that it holds by now.
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%x"} {
+		print := fmt.Sprintf(verb, s.handler)
+		for name, secret := range secrets {
+			if strings.Contains(print, secret) || strings.Contains(print, fmt.Sprintf("%x", secret)) {
+				t.Errorf("the %s is printed by %s", name, verb)
+			}
+		}
+	}
 	// The prompt, too, but for the one that was sent as a model's name: that is what the record is for.
 	if n := strings.Count(records, prompt); n != 2 || strings.Contains(whole.String(), prompt) {
 		t.Errorf("the prompt stands %d times in records", n)

@@ -193,3 +193,21 @@ func TestABodyWhoseSizeIsALieIsRefused(t *testing.T) {
 		t.Errorf("the upstream got %d requests", n)
 	}
 }
+
+// Whoever forwards a request chooses its Host; with server.url, none can have a client ask for a token of another
+// resource, or look for its authorization server elsewhere.
+func TestAForgedHostSaysNothingOfTheResource(t *testing.T) {
+	s := open(t, setting{config: "server: {url: 'https://llm.example.com'}\n" + ordinary})
+	for _, path := range []string{"/.well-known/oauth-protected-resource", "/v1/models", "/whoami", "/v1/chat/completions"} {
+		req := s.request(t.Context(), "GET", path, "", "")
+		req.Host = "evil.example"
+		for _, name := range []string{"X-Forwarded-Host", "X-Original-Host", "X-Host"} {
+			req.Header.Set(name, "evil.example")
+		}
+		req.Header.Set("Forwarded", "host=evil.example")
+		a := s.do(req)
+		if told := lines(a.Header) + a.body; strings.Contains(told, "evil") || !strings.Contains(told, "https://llm.example.com") {
+			t.Errorf("%s: %d %s", path, a.StatusCode, told)
+		}
+	}
+}

@@ -508,7 +508,13 @@ func TestKeysComeOnlyFromWhereTheIssuerSays(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case "/.well-known/openid-configuration":
+			if discovery == "redirect" {
+				http.Redirect(rw, r, "/discovery", http.StatusTemporaryRedirect)
+				return
+			}
 			fmt.Fprintf(rw, discovery, "http://"+r.Host)
+		case "/discovery":
+			fmt.Fprintf(rw, `{"issuer":"%[1]s","jwks_uri":"%[1]s/keys"}`, "http://"+r.Host)
 		case "/keys":
 			rw.Write(set)
 		case "/moved":
@@ -534,6 +540,7 @@ func TestKeysComeOnlyFromWhereTheIssuerSays(t *testing.T) {
 		{"no keys", `{"issuer":"%[1]s"}`, "", false},
 		{"keys over plain http", `{"issuer":"%[1]s","jwks_uri":"http://169.254.169.254/keys"}`, "", false},
 		{"keys in a file", `{"issuer":"%[1]s","jwks_uri":"file:///keys"}`, "", false},
+		{"discovery by a redirect", "redirect", "", false},
 		{"keys by a redirect", `{"issuer":"%[1]s","jwks_uri":"%[1]s/moved"}`, "", false},
 		{"no such keys", `{"issuer":"%[1]s","jwks_uri":"%[1]s/absent"}`, "", false},
 		{"no JSON", `<html>%[1]s`, "", false},
