@@ -13,6 +13,7 @@ import (
 	"github.com/coreos/go-oidc/v3/oidc"
 
 	"llmgateway.dev/gateway/internal/apierror"
+	"llmgateway.dev/gateway/internal/hidden"
 	"llmgateway.dev/gateway/test/corpora"
 )
 
@@ -87,7 +88,7 @@ func TestWycheproof(t *testing.T) {
 						t.Errorf("%s, vector %d (%s): accepted %t, want %t", g.Comment, v.TcID, v.Comment, got, want)
 					}
 					if whole != nil {
-						_, _, err := whole.Verify(t.Context(), raw)
+						_, _, err := whole.Verify(t.Context(), hidden.New(raw))
 						if e, ok := errors.AsType[*apierror.Error](err); !ok || e.Kind != apierror.InvalidToken {
 							t.Errorf("%s, vector %d (%s): the whole walk answers %v", g.Comment, v.TcID, v.Comment, err)
 						}
