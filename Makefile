@@ -1,6 +1,7 @@
 # make, or make test: everything that needs only Go.
 .DEFAULT_GOAL := test
-.PHONY: help demo test e2e test-terraform bench lint archive
+FUZZTIME ?= 30s
+.PHONY: help demo test fuzz e2e test-terraform bench lint archive
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
@@ -10,6 +11,13 @@ demo: ## plays the whole story on this machine, and stays up
 
 test: ## unit tests and scenarios, with the race detector; needs only Go
 	go test -race -timeout 5m ./...
+
+# A target's package and name. The time that Go takes to make an input small is time not spent on others.
+fuzz: ## every fuzz target for FUZZTIME (30s); what one finds is kept under testdata/fuzz, where make test tries it too
+	@found=; for target in $$(git grep --untracked '^func Fuzz' '*_test.go' | sed 's,/[^/]*:func \([A-Za-z]*\).*,:\1,'); do \
+		echo "== $$target"; \
+		go test -run '^$$' -fuzz "^$${target#*:}\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 100x $(FUZZFLAGS) "./$${target%:*}" || found="$$found $$target"; \
+	done; [ -z "$$found" ] || { echo "found:$$found"; exit 1; }
 
 e2e: ## the built function with Keycloak, SDKs, a provider mock and Redis; installs them under .cache/
 	go test -tags e2e -count=1 -timeout 30m ./test/...

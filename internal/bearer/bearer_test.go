@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"regexp"
 	"strings"
 	"testing"
@@ -65,6 +66,57 @@ func TestATokenIsTakenFromOneOfItsHeaders(t *testing.T) {
 	}
 }
 
+// FuzzToken: whatever stands in the headers, what is taken is what each of them carries, and nothing that was in
+// a query is taken at all.
+func FuzzToken(f *testing.F) {
+	f.Add("limit=1", "Bearer abc", "", "abc", "")
+	f.Add("", "bearer  a b ", "a b", "", "")
+	f.Add("a=%zz;&KEY=abc", "Basic abc", "abc", "abc", "abd")
+	f.Fuzz(func(t *testing.T, query, authorization, anthropic, google, azure string) {
+		r := &http.Request{Header: http.Header{}, URL: &url.URL{RawQuery: query}}
+		values := map[string]string{"Authorization": authorization, "X-Api-Key": anthropic, "X-Goog-Api-Key": google, "Api-Key": azure}
+		for name, value := range values {
+			if value != "" {
+				r.Header.Set(name, value)
+			}
+		}
+		token, err := bearer.Token(r)
+		if err != nil {
+			if e, ok := errors.AsType[*apierror.Error](err); !ok || token != "" || e.Kind.Status != 400 && e.Kind.Status != 401 {
+				t.Errorf("token %q, %v", token, err)
+			}
+			return
+		}
+		if token == "" || strings.TrimSpace(token) != token {
+			t.Errorf("token %q", token)
+		}
+		for name, value := range values {
+			rest := strings.TrimSpace(value)
+			if name == "Authorization" && value != "" {
+				if scheme, after, _ := strings.Cut(rest, " "); strings.ToLower(scheme) == "bearer" {
+					rest = strings.TrimSpace(after)
+				} else {
+					t.Errorf("another scheme: %q", value)
+				}
+			}
+			if rest != "" && rest != token {
+				t.Errorf("%q was taken for %q", token, value)
+			}
+		}
+		for parameter := range strings.SplitSeq(query, "&") {
+			name, _, _ := strings.Cut(parameter, "=")
+			name, err := url.QueryUnescape(name)
+			if strings.Contains(parameter, ";") || err != nil {
+				continue
+			}
+			switch strings.ToLower(name) {
+			case "access_token", "key", "api_key", "api-key", "apikey", "token":
+				t.Errorf("a token in the query: %q", query)
+			}
+		}
+	})
+}
+
 // challenge is RFC 9110's grammar with the characters that RFC 6750 section 3 allows.
 var challenge = regexp.MustCompile(`^Bearer (error="[a-z_]+", error_description="[\x20-\x21\x23-\x5B\x5D-\x7E]*", )?resource_metadata="[\x20-\x21\x23-\x5B\x5D-\x7E]*"$`)
 
@@ -94,6 +146,19 @@ func TestAChallengeKeepsToItsCharactersWhateverItIsGiven(t *testing.T) {
 			}
 		})
 	}
+}
+
+func FuzzChallenge(f *testing.F) {
+	f.Add("the signature", "gateway")
+	f.Add("a\"b\\c\r\n\x00\xff", "evil\", error=\"x\r\nSet-Cookie: a=b")
+	f.Fuzz(func(t *testing.T, message, host string) {
+		h := http.Header{}
+		r := &http.Request{Host: host}
+		bearer.Challenge(h, apierror.New(apierror.InvalidToken, "%s", message), bearer.Resource("", r)+bearer.MetadataPath)
+		if got := h.Get("WWW-Authenticate"); !challenge.MatchString(got) {
+			t.Errorf("%q", got)
+		}
+	})
 }
 
 func TestTheResourceIsTheConfiguredOneOrTheHostThatWasAddressed(t *testing.T) {

@@ -2,7 +2,10 @@ package issuer
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/ed25519"
 	"crypto/hmac"
+	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
@@ -20,6 +23,7 @@ import (
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/google/go-cmp/cmp"
 
 	"llmgateway.dev/gateway/internal/apierror"
@@ -495,6 +499,85 @@ func FuzzVerify(f *testing.F) {
 		}
 		if who.ClientID == "" || slices.ContainsFunc(who.Groups, func(g string) bool { return !strings.HasPrefix(g, "a:") }) {
 			t.Errorf("accepted as %+v", who)
+		}
+	})
+}
+
+// FuzzKeys: whatever an issuer publishes as its keys, those that are taken are public keys, each for its own
+// algorithms and none for HMAC.
+func FuzzKeys(f *testing.F) {
+	for _, alg := range []jose.SignatureAlgorithm{jose.ES256, jose.ES512, jose.RS256, jose.EdDSA} {
+		set, err := json.Marshal(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{issuertest.NewKeyID(alg, "1").Public()}})
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(set)
+	}
+	f.Add([]byte(`{"keys":[{"kty":"oct","k":"AAAA"},{"kty":"EC","crv":"P-256","x":"","y":"","d":"AA"}]}`))
+	f.Fuzz(func(t *testing.T, document []byte) {
+		keys, err := parseKeys(document)
+		if err != nil && keys != nil {
+			t.Error("keys beside an error")
+		}
+		set := jwks{keys: keys}
+		for _, k := range keys {
+			for _, alg := range []string{"", "none", "HS256", "HS384", "HS512", "ES256K", "RSA-OAEP", "dir"} {
+				if k.fits(alg) || set.find(k.id, alg) != nil {
+					t.Errorf("%T verifies %q", k.public[0], alg)
+				}
+			}
+			switch public := k.public[0].(type) {
+			case *rsa.PublicKey:
+				if n := public.N.BitLen(); n < 2048 || n > 4096 || public.E < 3 {
+					t.Errorf("RSA with %d bits and exponent %d", n, public.E)
+				}
+			case *ecdsa.PublicKey:
+				if _, err := public.ECDH(); err != nil {
+					t.Errorf("a point that is not on its curve: %v", err)
+				}
+			case ed25519.PublicKey:
+				if len(public) != ed25519.PublicKeySize {
+					t.Errorf("Ed25519 with %d bytes", len(public))
+				}
+			default:
+				t.Errorf("%T", public)
+			}
+		}
+	})
+}
+
+// FuzzPlaces: every value of a claims set stands at its place, and at no other place stands anything.
+func FuzzPlaces(f *testing.F) {
+	f.Add(`{"realm_access":{"roles":["r"]}}`, "/realm_access/roles/0")
+	f.Add(`{"a/b":{"m~n":[[],{"":1}]}}`, "/a~1b/m~0n/1/")
+	f.Add(`{"a":[1,2],"https://acme/groups":"g"}`, "/a/01")
+	f.Fuzz(func(t *testing.T, claims, place string) {
+		set := object([]byte(claims))
+		if set == nil || !strings.HasPrefix(place, "/") || !jsontext.Pointer(place).IsValid() {
+			return // refused before, or no pointer
+		}
+		values := map[string]any{}
+		var walk func(v any, at jsontext.Pointer)
+		walk = func(v any, at jsontext.Pointer) {
+			values[string(at)] = v
+			switch v := v.(type) {
+			case map[string]any:
+				for name, each := range v {
+					walk(each, at.AppendToken(name))
+				}
+			case []any:
+				for i, each := range v {
+					walk(each, at.AppendToken(fmt.Sprint(i)))
+				}
+			}
+		}
+		walk(set, "")
+		delete(values, "")
+		values[place] = values[place] // or nil
+		for place, want := range values {
+			if got := at(set, config.ClaimPath(place)); !cmp.Equal(got, want) {
+				t.Errorf("at %s of %s is %v, want %v", place, claims, got, want)
+			}
 		}
 	})
 }

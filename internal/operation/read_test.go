@@ -6,8 +6,11 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -439,6 +442,113 @@ func FuzzRead(f *testing.F) {
 		}
 		if again.Stream != req.Stream || again.AsksUsage() {
 			t.Fatalf("stream %v, usage asked %v", again.Stream, !again.AsksUsage())
+		}
+	})
+}
+
+// patterns are the table's paths as expressions: a second reading of what they match.
+func patterns() map[*operation.Operation]*regexp.Regexp {
+	const id = `[-\w:@][-\w.:@]{0,255}`
+	of := map[*operation.Operation]*regexp.Regexp{}
+	for _, op := range operation.All() {
+		of[op] = regexp.MustCompile("^" + strings.NewReplacer("{id}", id, "{project}", id, "{location}", id, "{model}", strings.ReplaceAll(id, ":", ""), "{model...}", `(?s:.+)`).Replace(op.Path) + "$")
+	}
+	return of
+}
+
+// FuzzMatch: a request is of the one operation whose path and method it has, and what is sent is the path and
+// the query that were read, once more.
+func FuzzMatch(f *testing.F) {
+	for _, op := range operation.All() {
+		f.Add(op.Method, strings.NewReplacer("{id}", "x-1", "{model...}", "a%2Fb", "{model}", "m", "{project}", "p", "{location}", "l").Replace(op.Path), "limit=1&alt=sse")
+	}
+	for _, target := range []string{"/v1//chat/completions", "/v1/chat%2fcompletions", "/v1/files/..", "/v1/files/%2e%2e", "/v1/models/", "/v1/models/..%2f", "/v1/files/a;b", "*", ""} {
+		f.Add("GET", target, "include[]=a&include[]=b&metadata[k]=v")
+	}
+	all := patterns()
+	f.Fuzz(func(t *testing.T, method, path, query string) {
+		u, err := url.ParseRequestURI(path)
+		if err != nil || u.RawQuery != "" || u.Host != "" || u.Scheme != "" {
+			return // not what net/http gives to a handler
+		}
+		u.RawQuery = query
+		r, err := operation.Match(&http.Request{Method: method, URL: u, Header: http.Header{}})
+		if err != nil {
+			if e, ok := errors.AsType[*apierror.Error](err); !ok || e.Kind.Status < 400 || e.Kind.Status > 405 {
+				t.Errorf("refused with %v", err)
+			}
+			return
+		}
+		if !all[r.Operation].MatchString(path) || r.Method != method {
+			t.Fatalf("%s %s is no %s", method, path, r.Name)
+		}
+		for op, pattern := range all {
+			if op != r.Operation && op.Method == method && !op.IsList() && pattern.MatchString(path) {
+				t.Errorf("%s %s is %s and %s", method, path, r.Name, op.Name)
+			}
+		}
+		if r.IsList() {
+			return // nothing is sent
+		}
+		if r.Path != path || strings.Contains(path, "..") && strings.Contains(path, "/..") || strings.ContainsAny(path, "%\\;?#") {
+			t.Errorf("%s would be sent for %s", r.Path, path)
+		}
+		sent, err := url.ParseRequestURI(r.Path + "?" + r.Query)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, values := range sent.Query() {
+			base, _, list := strings.Cut(name, "[")
+			if list {
+				base += "[]"
+			}
+			if !slices.Contains(r.Operation.Query, base) || len(values) > 1 && name != base {
+				t.Errorf("%s=%q would be sent", name, values)
+			}
+		}
+		if again, err := operation.Match(&http.Request{Method: method, URL: sent, Header: http.Header{}}); err != nil || again.Operation != r.Operation || again.Query != r.Query {
+			t.Errorf("what is sent for %s?%s is not what may be received: %v", path, query, err)
+		}
+	})
+}
+
+// FuzzReadEvery: of every operation's body, whatever is accepted has each of its models replaced, and nothing else.
+func FuzzReadEvery(f *testing.F) {
+	var routes []operation.Route
+	for _, op := range operation.All() {
+		if op.Body == operation.JSON && !op.IsList() {
+			routes = append(routes, route(f, op.Method, strings.NewReplacer("{id}", "x-1", "{model}", "m", "{project}", "p", "{location}", "l").Replace(op.Path)))
+		}
+	}
+	for i := range routes {
+		f.Add(byte(i), []byte(`{"model":"m","stream":true,"messages":[{"role":"user","content":"x"}],"tools":[{"type":"t","model":"n"}]}`))
+		f.Add(byte(i), []byte(`{"model":"models/m","requests":[{"model":"models/m"}],"contents":[],"generationConfig":{"maxOutputTokens":1}}`))
+	}
+	f.Fuzz(func(t *testing.T, which byte, body []byte) {
+		r := routes[int(which)%len(routes)]
+		req, err := operation.Read(r, body)
+		if err != nil {
+			return
+		}
+		names := make([]string, len(req.Refs()))
+		same := make([]string, len(names))
+		for i, m := range req.Refs() {
+			names[i], same[i] = "renamed", m.Name
+		}
+		if got := join(req.Bytes(same, false)); got != string(body) {
+			t.Errorf("%s: %q became %q", r.Name, body, got)
+		}
+		again, err := operation.Read(r, []byte(join(req.Bytes(names, true))))
+		if err != nil {
+			t.Fatalf("%s: what is sent is not what may be received: %v", r.Name, err)
+		}
+		for i, m := range again.Refs() {
+			if m.Name != "renamed" && !(i == 0 && strings.Contains(r.Operation.Path, "{model}")) {
+				t.Errorf("%s: a model went through unnamed: %q", r.Name, m.Name)
+			}
+		}
+		if len(again.Refs()) != len(names) || again.Stream != req.Stream || again.Choices != req.Choices || again.Background != req.Background {
+			t.Errorf("%s: %+v was read, %+v would be sent", r.Name, req.Ask, again.Ask)
 		}
 	})
 }
