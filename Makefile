@@ -2,6 +2,7 @@
 .DEFAULT_GOAL := test
 FUZZTIME ?= 30s
 .PHONY: help demo test fuzz e2e test-terraform bench lint archive
+.PHONY: help demo test e2e test-terraform bench lint archive sbom vulncheck
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
@@ -36,3 +37,15 @@ lint: ## gofmt, go vet, staticcheck
 
 archive: ## the upload that Google builds the function from: dist/function.zip, and its hash for Terraform
 	go run ./test/archive -o dist/function.zip
+
+sbom: ## what the function is made of, as CycloneDX has it: dist/sbom.cdx.json
+	go run ./test/archive -o dist/function.zip -program dist/function
+	go run github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0 bin -json -std -output dist/sbom.cdx.json dist/function
+
+VULNDB = https://vuln.go.dev
+
+# Its statuses: 0 for none, 3 for some, anything else where nothing was checked.
+vulncheck: ## known vulnerabilities that the code reaches, by govulncheck; needs the internet
+	GOBIN=$(CURDIR)/.cache/bin go install golang.org/x/vuln/cmd/govulncheck@v1.9.0
+	@.cache/bin/govulncheck -db $(VULNDB) ./...; status=$$?; \
+	if [ $$status -ne 0 ] && [ $$status -ne 3 ]; then echo "vulncheck: nothing was checked; it takes $(VULNDB), which must be reachable" >&2; fi; exit $$status

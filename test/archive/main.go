@@ -3,11 +3,15 @@
 //
 //	go run ./test/archive -o dist/function.zip
 //
+// With -program it also builds of it what Google does: the program whose parts an SBOM lists.
+//
 // It runs at the repository's root. The same files give the same bytes.
 package main
 
 import (
+	"archive/zip"
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/json"
 	"flag"
@@ -23,6 +27,7 @@ func main() {
 	log.SetFlags(0)
 	log.SetPrefix("archive: ")
 	file := flag.String("o", "dist/function.zip", "the `file` to write")
+	program := flag.String("program", "", "the `file` to write the built program to, too")
 	flag.Parse()
 
 	var archive bytes.Buffer
@@ -38,6 +43,32 @@ func main() {
 	if err := writeVariables(filepath.Join(filepath.Dir(*file), "archive.tfvars.json"), *file, archive.Bytes()); err != nil {
 		log.Fatal(err)
 	}
+	if *program != "" {
+		if err := build(archive.Bytes(), *program); err != nil {
+			log.Fatal(err)
+		}
+	}
+}
+
+func build(archive []byte, to string) error {
+	files, err := zip.NewReader(bytes.NewReader(archive), int64(len(archive)))
+	if err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp("", "")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	built, err := buildpack.Build(context.Background(), files, dir)
+	if err != nil {
+		return err
+	}
+	program, err := os.ReadFile(built)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(to, program, 0o755)
 }
 
 // writeVariables writes modules/gateway's variable archive. The path is as an environment's folder sees it, where
