@@ -507,28 +507,6 @@ func TestModelsAreThoseOnWhichInferenceIsAllowedNow(t *testing.T) {
 	}
 }
 
-func BenchmarkDecide(b *testing.B) {
-	var many strings.Builder
-	many.WriteString(examples)
-	for i := range 50 {
-		fmt.Fprintf(&many, "@id(\"team-%d\") permit (principal in Group::\"team-%d\", action in Action::\"inference\", resource == Model::\"gpt-4o\");\n", i, i)
-	}
-	who, req := client("data-enrichment-team", "staff", "team-7"), request(b, chatTurbo)
-	for name, p := range map[string]*policy.Policies{
-		"remembered": load(b, many.String()),
-		"evaluated":  load(b, many.String()+`@id("now") forbid (principal, action, resource) when { context.time < datetime("2020-01-01") };`),
-	} {
-		b.Run(name, func(b *testing.B) {
-			b.ReportAllocs()
-			for b.Loop() {
-				if d := p.Decide(who, req, noon); d.Err() != nil {
-					b.Fatal(d)
-				}
-			}
-		})
-	}
-}
-
 // batchOf is a request that uploads the calls for a batch.
 func batchOf(lines ...string) string {
 	return "POST /v1/files purpose=batch file=" + strings.Join(lines, "|")
