@@ -185,3 +185,15 @@ func TestTheMetadataIsRFC9728s(t *testing.T) {
 		t.Errorf("%v %s", w.Header(), w.Body)
 	}
 }
+
+// go test -run '^$' -bench . ./internal/bearer
+func BenchmarkToken(b *testing.B) {
+	r := httptest.NewRequest("POST", "/v1/chat/completions", nil)
+	r.Header.Set("Authorization", "Bearer "+strings.Repeat("x", 1200))
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := bearer.Token(r); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

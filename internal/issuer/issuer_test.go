@@ -593,11 +593,13 @@ func BenchmarkVerify(b *testing.B) {
 			}
 		}
 		b.Run(string(alg)+"/remembered", func(b *testing.B) {
+			b.ReportAllocs()
 			for b.Loop() {
 				verify()
 			}
 		})
 		b.Run(string(alg)+"/unremembered", func(b *testing.B) {
+			b.ReportAllocs()
 			for b.Loop() {
 				w.remembered.Purge()
 				verify()

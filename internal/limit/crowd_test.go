@@ -109,23 +109,26 @@ func TestManyInstancesAtOnceKeepToOneLimit(t *testing.T) {
 
 // One request's way through a rate, tokens and a budget, there and back. With LIMIT_REDIS, also over that.
 func BenchmarkReserveAndSettle(b *testing.B) {
-	stores := map[string]string{"memory": "memory"}
+	stores := []struct{ name, url string }{{"memory", "memory"}}
 	if address := os.Getenv("LIMIT_REDIS"); address != "" {
-		stores["Redis"] = "redis://" + address
+		stores = append(stores, struct{ name, url string }{"Redis", "redis://" + address})
 	}
-	for name, store := range stores {
-		b.Run(name, func(b *testing.B) {
-			l, err := limit.NewAt(configuration(b, `[{name: b, groups: [g], requests_per_minute: 1000000, tokens_per_minute: 100000000, usd_per_day: 1000000, accept_reset: true}]`, store), time.Now, nil)
+	for _, store := range stores {
+		b.Run(store.name, func(b *testing.B) {
+			now := time.Now()
+			pass := func() time.Time { now = now.Add(100 * time.Microsecond); return now } // or the rate would be used up
+			l, err := limit.NewAt(configuration(b, `[{name: b, groups: [g], requests_per_minute: 1000000, tokens_per_minute: 100000000, usd_per_day: 1000000, accept_reset: true}]`, store.url), pass, nil)
 			if err != nil {
 				b.Fatal(err)
 			}
 			who, req := client("a", "g"), chat(b, "gpt", 1)
+			b.ReportAllocs()
 			for b.Loop() {
 				r, err := l.Reserve(b.Context(), who, req)
 				if err != nil {
 					b.Fatal(err)
 				}
-				r.Cancel(b.Context())
+				r.Settle(b.Context(), limit.Usage{Input: 1, Output: 1})
 			}
 		})
 	}

@@ -554,14 +554,45 @@ func FuzzReadEvery(f *testing.F) {
 }
 
 func BenchmarkRead(b *testing.B) {
-	body := []byte(`{"model":"gpt-4-turbo","stream":true,"messages":[{"role":"user","content":"` + strings.Repeat("all work and no play ", 200) + `"}]}`)
 	r := route(b, "POST", chat)
-	b.SetBytes(int64(len(body)))
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, err := operation.Read(r, body); err != nil {
-			b.Fatal(err)
-		}
+	for _, size := range []struct {
+		name  string
+		bytes int
+	}{{"1KiB", 1 << 10}, {"100KiB", 100 << 10}, {"10MiB", 10 << 20}} {
+		head, tail := `{"model":"gpt-4-turbo","stream":true,"messages":[{"role":"user","content":"`, `"}]}`
+		text := strings.Repeat("all work and no play ", size.bytes/21+1)
+		body := []byte(head + text[:size.bytes-len(head)-len(tail)] + tail)
+		b.Run(size.name, func(b *testing.B) {
+			b.SetBytes(int64(len(body)))
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := operation.Read(r, body); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+func BenchmarkMatch(b *testing.B) {
+	for _, request := range []struct{ name, method, target string }{
+		{"a path of the table", "POST", chat},
+		{"a pattern", "POST", "/v1/projects/acme/locations/europe-west4/publishers/google/models/gemini-2.5-flash:streamGenerateContent?alt=sse"},
+	} {
+		r := httptest.NewRequest(request.method, request.target, nil)
+		r.Header.Set("Content-Type", "application/json")
+		b.Run(request.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				route, err := operation.Match(r)
+				if err == nil {
+					err = route.ReadHead(r.Header)
+				}
+				if err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }
 

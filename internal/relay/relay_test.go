@@ -672,6 +672,7 @@ func TestAStreamThatNeverEndsIsBrokenOff(t *testing.T) {
 	}
 }
 
+// The difference is what the relay costs a stream of 200 events over loopback; both run the double.
 func BenchmarkStream(b *testing.B) {
 	chunk := strings.Repeat(chunk1, 200) + usage + end
 	upstream := httptest.NewServer(sse(chunk))
@@ -684,17 +685,95 @@ func BenchmarkStream(b *testing.B) {
 		}
 	}))
 	defer gateway.Close()
-	for name, url := range map[string]string{"direct": upstream.URL, "relayed": gateway.URL} {
-		b.Run(name, func(b *testing.B) {
+	for _, way := range []struct{ name, url string }{{"direct", upstream.URL}, {"relayed", gateway.URL}} {
+		b.Run(way.name, func(b *testing.B) {
 			b.ReportAllocs()
 			b.SetBytes(int64(len(chunk)))
 			for b.Loop() {
-				resp, err := http.Get(url)
+				resp, err := http.Get(way.url)
 				if err != nil {
 					b.Fatal(err)
 				}
 				io.Copy(io.Discard, resp.Body)
 				resp.Body.Close()
+			}
+		})
+	}
+}
+
+// canned is an upstream without a network: its answer comes a read at a time, in pieces.
+type canned struct {
+	media  string
+	pieces []string
+}
+
+func (c canned) RoundTrip(r *http.Request) (*http.Response, error) {
+	io.Copy(io.Discard, r.Body)
+	return &http.Response{
+		StatusCode: 200, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, ContentLength: -1,
+		Header: http.Header{"Content-Type": {c.media}, "X-Request-Id": {"req_1"}},
+		Body:   &inPieces{left: c.pieces},
+	}, nil
+}
+
+// inPieces shares its pieces with others.
+type inPieces struct {
+	left []string
+	now  string
+}
+
+func (p *inPieces) Close() error { return nil }
+
+func (p *inPieces) Read(b []byte) (int, error) {
+	if p.now == "" {
+		if len(p.left) == 0 {
+			return 0, io.EOF
+		}
+		p.now, p.left = p.left[0], p.left[1:]
+	}
+	n := copy(b, p.now)
+	p.now = p.now[n:]
+	return n, nil
+}
+
+// nowhere takes what is written to it.
+type nowhere struct{ h http.Header }
+
+func (n nowhere) Header() http.Header         { return n.h }
+func (n nowhere) WriteHeader(int)             {}
+func (n nowhere) Write(b []byte) (int, error) { return len(b), nil }
+func (n nowhere) Flush()                      {}
+
+func (n nowhere) SetWriteDeadline(time.Time) error { return nil }
+
+// BenchmarkSendAndCopy is the relay without a network on either side. The stream has 200 events, each of which
+// comes by itself.
+func BenchmarkSendAndCopy(b *testing.B) {
+	events := slices.Repeat([]string{chunk1}, 200)
+	for _, answer := range []struct {
+		name string
+		canned
+	}{
+		{"plain", canned{"application/json", []string{`{"id":"1","model":"m-1","choices":[{"message":{"content":"` + strings.Repeat("x", 500) + `"}}],"usage":{"prompt_tokens":3,"completion_tokens":5}}`}}},
+		{"stream", canned{"text/event-stream", append(events, usage, end)}},
+	} {
+		rl := relay.Over(answer.canned)
+		client := httptest.NewRequest("POST", "/", nil)
+		client.Header.Set("User-Agent", "bench")
+		body := [][]byte{[]byte(`{"model":"`), []byte("m-1"), []byte(`","messages":[{"role":"user","content":"` + strings.Repeat("x", 1000) + `"}]}`)}
+		b.Run(answer.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				a, err := rl.Send(b.Context(), client, &relay.Call{
+					Method: "POST", URL: "https://upstream.example.com/v1", Body: body, ContentType: "application/json",
+					Present: func(http.Header) {}, HidesUsage: true, ReadsUsage: true,
+				})
+				if err != nil {
+					b.Fatal(err)
+				}
+				if o := a.Copy(b.Context(), nowhere{http.Header{}}); o.Err != nil || o.Usage == nil {
+					b.Fatalf("%+v", o)
+				}
 			}
 		})
 	}

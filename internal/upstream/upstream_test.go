@@ -26,7 +26,7 @@ var upstreams = map[string]config.Upstream{
 	"vertex-corp": {Kind: config.Vertex, Project: "example.com:acme", Location: "us-central1", Credential: "sa"},
 }
 
-func request(t *testing.T, method, target, body string) *operation.Request {
+func request(t testing.TB, method, target, body string) *operation.Request {
 	t.Helper()
 	r, err := http.NewRequest(method, "http://gateway"+target, nil)
 	if err != nil {
@@ -186,5 +186,19 @@ func TestClaudeOnVertexGetsTheClientsVersion(t *testing.T) {
 		if got := string(bytes.Join(upstream.NewCall(upstreams["vertex"], []string{"claude"}, req).Body, nil)); got != `{"anthropic_version":"`+want+`"}` {
 			t.Errorf("%q: %s", header, got)
 		}
+	}
+}
+
+// go test -run '^$' -bench . ./internal/upstream
+func BenchmarkNewCall(b *testing.B) {
+	req := request(b, "POST", "/v1/chat/completions", `{"model":"gpt-4-turbo","stream":true,"messages":[{"role":"user","content":"`+strings.Repeat("all work and no play ", 50)+`"}]}`)
+	for _, name := range []string{"openai", "vertex", "azure"} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				h := http.Header{}
+				upstream.NewCall(upstreams[name], []string{"gpt-4-turbo-2024-04-09"}, req).Present(h, "token", false)
+			}
+		})
 	}
 }
