@@ -710,7 +710,7 @@ type canned struct {
 func (c canned) RoundTrip(r *http.Request) (*http.Response, error) {
 	io.Copy(io.Discard, r.Body)
 	return &http.Response{
-		StatusCode: 200, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, ContentLength: -1,
+		StatusCode: 200, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, ContentLength: -1, TransferEncoding: []string{"chunked"},
 		Header: http.Header{"Content-Type": {c.media}, "X-Request-Id": {"req_1"}},
 		Body:   &inPieces{left: c.pieces},
 	}, nil
