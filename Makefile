@@ -1,8 +1,7 @@
 # make, or make test: everything that needs only Go.
 .DEFAULT_GOAL := test
 FUZZTIME ?= 30s
-.PHONY: help demo test fuzz e2e test-terraform bench lint archive
-.PHONY: help demo test e2e test-terraform bench lint archive sbom vulncheck
+.PHONY: help demo test fuzz e2e test-terraform bench lint archive sbom vulncheck
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)

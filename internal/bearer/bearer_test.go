@@ -80,7 +80,8 @@ func FuzzToken(f *testing.F) {
 				r.Header.Set(name, value)
 			}
 		}
-		token, err := bearer.Token(r)
+		hidden, err := bearer.Token(r)
+		token := hidden.Reveal()
 		if err != nil {
 			if e, ok := errors.AsType[*apierror.Error](err); !ok || token != "" || e.Kind.Status != 400 && e.Kind.Status != 401 {
 				t.Errorf("token %q, %v", token, err)
