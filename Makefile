@@ -27,6 +27,7 @@ test-terraform: ## terraform/ and cloudbuild.yaml with the genuine provider (bui
 
 bench: ## what the gateway costs beside its peers, into docs/bench/; installs them under .cache/, a quarter of an hour
 	go run ./test/bench -out docs/bench
+	go test ./test/bench -run Capacity -update
 
 lint: ## gofmt, go vet, staticcheck
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$unformatted" ] || { echo "not gofmt-ed: $$unformatted"; exit 1; }
