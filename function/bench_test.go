@@ -82,17 +82,35 @@ func (canned) RoundTrip(r *http.Request) (*http.Response, error) {
 
 // BenchmarkWalk is what the gateway itself costs, all features on, without the network on either side.
 func BenchmarkWalk(b *testing.B) {
-	s := open(b, setting{config: limited(boundless, "memory")})
+	walk := warmWalk(b)
+	b.ReportAllocs()
+	for b.Loop() {
+		walk()
+	}
+}
+
+// warmWalk makes a call that finds everything warm.
+func warmWalk(t testing.TB) func() {
+	s := open(t, setting{config: limited(boundless, "memory")})
 	s.want(s.chat("pipeline", hello), 200, "")
 	function.Over(s.handler, canned{})
 	s.records.discard = true
 	token := "Bearer " + s.issuer.Token("pipeline")
 	body := `{"model":"gpt-4-turbo","max_tokens":100,"messages":[{"role":"user","content":"` + strings.Repeat("What is the capital of France? ", 38) + `"}]}`
-	b.ReportAllocs()
-	for b.Loop() {
+	return func() {
 		req, _ := http.NewRequest("POST", chatPath, strings.NewReader(body))
 		req.Header = http.Header{"Authorization": {token}, "Content-Type": {"application/json"}, "User-Agent": {"bench"}}
 		s.handler.ServeHTTP(&null{http.Header{}}, req)
+	}
+}
+
+// docs/hot-path.md lists some 146, and 10 more with the race detector. A few are no fault, a third more is something that grew.
+func TestAWarmWalkAllocatesLittle(t *testing.T) {
+	walk := warmWalk(t)
+	if n := testing.AllocsPerRun(200, walk); n > 200 {
+		t.Errorf("a call allocates %v times; docs/hot-path.md says where, and how to see it", n)
+	} else {
+		t.Logf("%v allocations", n)
 	}
 }
 
