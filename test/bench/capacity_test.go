@@ -62,12 +62,12 @@ func TestCapacityIsReckonedRight(t *testing.T) {
 			t.Errorf("%s: %v, want %v", what, tt.is, tt.want)
 		}
 	}
-	with := &results{Medians: map[string]figures{ours: {"request_cpu_us": 80, "paced_event_cpu_us": 9, "stream_kib": 50}}}
+	with := &results{Medians: map[string]figures{ours: {"request_cpu_us": 80, "paced_event_cpu_us": 40, "stream_kib": 50}}}
 	text, err := json.Marshal(with)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c, err = measured(text); err != nil || c.Request != 80 || c.Event != 9 || c.Stream != 50 || strings.Contains(c.From, "assumed") {
+	if c, err = measured(text); err != nil || c.Request != 80 || c.Event != 40 || c.Stream != 50 || strings.Contains(c.From, "assumed") || strings.Count(c.page(), "more than it has") != 1 {
 		t.Errorf("%+v, %v", c, err)
 	}
 	if _, err := measured([]byte(`{"medians":{"gateway":{"request_cpu_us":80}}}`)); err == nil {
