@@ -170,16 +170,20 @@ func others() (all []other) {
 		}
 		all = append(all, o)
 	}
-	const none, credentials = "none that is documented", 2
+	const (
+		none        = "none that is documented"
+		secrets     = "[90,000/min a project](https://docs.cloud.google.com/secret-manager/quotas)"
+		credentials = 2
+	)
 	add("limit store", "twice a call", "one thread", "/s", 2*concurrency/seconds)
-	add("its connections", "up to 10 an instance", "65,000 of Memorystore", "", 10)
+	add("its connections", "up to 10 an instance", "[65,000](https://docs.cloud.google.com/memorystore/docs/redis/quotas) of Memorystore", "", 10)
 	add("identity provider: keys", "every 5 minutes where it names no `max-age`", "yours", "/min", 1.0/5)
 	add("identity provider: discovery", "every hour", "yours", "/min", 1.0/60)
 	add("the same, when all start within a minute", "once each", "yours", "/min", 2)
 	add("the same, while tokens with unknown keys come", "at most every 10 s", "yours", "/min", 6)
-	add("Secret Manager, two credentials", "every `secret_manager.refresh`, 5 minutes", "90,000/min a project", "/min", credentials/5.0)
+	add("Secret Manager, two credentials", "every `secret_manager.refresh`, 5 minutes", secrets, "/min", credentials/5.0)
 	add("what those accesses cost", "", "", " USD a day", credentials*24*12*secretAccess)
-	add("Secret Manager, when all start within a minute", "each credential; configuration and policies by Cloud Run", "90,000/min a project", "/min", credentials+2)
+	add("Secret Manager, when all start within a minute", "each credential; configuration and policies by Cloud Run", secrets, "/min", credentials+2)
 	add("token endpoint, a credential", "every 55 minutes", none, "/h", 60.0/55)
 	add("the same, when all start within a minute", "once each", none, "/min", 1)
 	return all
