@@ -117,8 +117,12 @@ var phrases = []struct {
 	{"MIT", func(s string) bool { return strings.Contains(s, "Permission is hereby granted, free of charge") }},
 	{"Apache-2.0", func(s string) bool { return strings.Contains(s, "Apache License") && strings.Contains(s, "2.0") }},
 	{"MPL-2.0", func(s string) bool { return strings.Contains(s, "Mozilla Public License, version 2.0") }},
-	{"BSD-3-Clause", func(s string) bool { return strings.Contains(s, redistribution) && strings.Contains(s, "Neither the name") }},
-	{"BSD-2-Clause", func(s string) bool { return strings.Contains(s, redistribution) && !strings.Contains(s, "Neither the name") }},
+	{"BSD-3-Clause", func(s string) bool {
+		return strings.Contains(s, redistribution) && strings.Contains(s, "Neither the name")
+	}},
+	{"BSD-2-Clause", func(s string) bool {
+		return strings.Contains(s, redistribution) && !strings.Contains(s, "Neither the name")
+	}},
 }
 
 const redistribution = "Redistribution and use in source and binary forms"
