@@ -43,7 +43,8 @@ func (r *results) judge() (all []bar) {
 	add("memory of a stream, of 1,000 at once, beside the bare proxy", ratio("stream_kib"), 1.3, "×")
 	add("median latency added at half load", r.figure("added_p50_ms"), 0.3, "ms")
 	add("99th percentile of latency added at half load", r.figure("added_p99_ms"), 2, "ms")
-	add("memory for a body of 10 MiB, beyond the bare proxy's", r.compare("body_10m_copies", func(gateway, bare float64) float64 { return gateway - bare }), 1, "copies")
+	// One copy: what else the first call of a process touches, its own buffers and stacks, is some hundredths.
+	add("memory for a body of 10 MiB, beyond the bare proxy's", r.compare("body_10m_copies", func(gateway, bare float64) float64 { return gateway - bare }), 1.05, "copies")
 	if r.Cold != nil {
 		add("own time of a cold start on one processor", r.Cold.Own, 60, "ms")
 	}
