@@ -886,6 +886,7 @@ func TestOutputIsEstimatedWhereNoUsageTellsIt(t *testing.T) {
 		"a tool's input":         {"text/event-stream", "event: content_block_delta\n" + event(`{"type":"content_block_delta","delta":{"type":"input_json_delta","partial_json":"`+long+`"}}`), 175, 185},
 		"a list is no text":      {"text/event-stream", event(`{"content":["text",{"text":"` + long + `"}],"ids":["text","` + long + `"]}`), 175, 185},
 		"a response's end":       {"text/event-stream", event(`{"type":"response.output_text.delta","delta":"`+long+`"}`) + event(`{"type":"response.output_text.done","text":"`+long+`"}`) + "event: response.completed\n" + event(`{"response":{"output":[{"content":[{"text":"`+long+`"}]}]}}`), 175, 185},
+		"escaped characters":     {"text/event-stream", event(`{"choices":[{"delta":{"content":"` + strings.Repeat(`\u4e2d\u00e9\ud83d\ude00\n`, 100) + `"}}]}`), 250, 250}, // 3, 2, 4 and 1 bytes
 		"audio":                  {"audio/mpeg", long, 0, 0},
 	} {
 		g := newGateway(t, serve(t, func(w http.ResponseWriter, r *http.Request) {

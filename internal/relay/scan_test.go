@@ -81,7 +81,7 @@ func FuzzScan(f *testing.F) {
 		}
 		var members map[string]json.RawMessage
 		if err := json.Unmarshal(body, &members); err != nil {
-			t.Skip()
+			t.Fatalf("%q: %v", body, err) // jsontext is the stricter one
 		}
 		// An answer of these members alone, in a fixed order, tells the same.
 		plain := map[string]json.RawMessage{}
@@ -92,7 +92,7 @@ func FuzzScan(f *testing.F) {
 		}
 		again, err := json.Marshal(plain)
 		if err != nil {
-			t.Skip()
+			t.Fatal(err)
 		}
 		want, _ := relay.Scan(again)
 		if bytes.Contains(body, []byte(`\u`)) { // escaped names are not read

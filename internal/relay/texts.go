@@ -2,6 +2,9 @@ package relay
 
 import (
 	"bytes"
+	"strconv"
+	"unicode/utf16"
+	"unicode/utf8"
 
 	"llmgateway.dev/gateway/internal/operation"
 )
@@ -59,19 +62,26 @@ func (t *texts) add(event []byte) {
 	}
 }
 
-// quoted is a string up to its closing quote, as it stands, and about how many bytes it comes to: each escape is one.
+// quoted is a string up to its closing quote, as it stands, and how many bytes of UTF-8 it comes to.
 func quoted(s []byte) (text []byte, size int64) {
 	for i := 0; i < len(s); i++ {
+		size++
 		switch s[i] {
 		case '"':
-			return s[:i], size
+			return s[:i], size - 1
 		case '\\':
 			i++
 			if i < len(s) && s[i] == 'u' {
+				unit, _ := strconv.ParseUint(string(s[min(i+1, len(s)):min(i+5, len(s))]), 16, 16)
+				switch {
+				case utf16.IsSurrogate(rune(unit)): // half of four bytes
+					size++
+				case unit >= 0x80:
+					size += int64(utf8.RuneLen(rune(unit)) - 1)
+				}
 				i += 4
 			}
 		}
-		size++
 	}
 	return s, size
 }
