@@ -86,8 +86,9 @@ func (a *Answer) Copy(ctx context.Context, w http.ResponseWriter) *Outcome {
 	case stream:
 		err = a.copyEvents(ctx, out, r)
 	case media == "application/json" && readable && a.StatusCode < 300 && a.call.ReadsUsage:
-		told := scanner{o: o}
-		_, err = io.Copy(io.MultiWriter(out, &told), r)
+		told := &scanner{o: o}
+		out.told = told
+		_, err = io.Copy(out, r)
 		o.OutputTokens = operation.TextTokens(o.Bytes)
 		if err == nil && told.cut() && a.endsByClosing() {
 			err = io.ErrUnexpectedEOF // nothing but its own end tells such an answer from a cut one
@@ -213,7 +214,9 @@ type writer struct {
 	o     *Outcome
 	// eager flushes each write.
 	eager bool
-	err   error
+	// told learns from what went by; nil where there is nothing to learn.
+	told *scanner
+	err  error
 }
 
 func (w *writer) Write(p []byte) (int, error) {
@@ -225,6 +228,9 @@ func (w *writer) Write(p []byte) (int, error) {
 	}
 	n, err := w.w.Write(p)
 	w.o.Bytes += int64(n)
+	if w.told != nil {
+		w.told.read(p[:n])
+	}
 	if err == nil && w.eager {
 		err = w.flush()
 	}

@@ -29,7 +29,7 @@ func Events(stream io.Reader, buffer int) (carried, came []string) {
 func Scan(pieces ...[]byte) (o Outcome, cut bool) {
 	s := scanner{o: &o}
 	for _, p := range pieces {
-		s.Write(p)
+		s.read(p)
 	}
 	return o, s.cut()
 }

@@ -37,18 +37,14 @@ const (
 	aValue
 )
 
-// Write never fails.
-func (s *scanner) Write(p []byte) (int, error) {
-	if !s.none {
-		s.read(p)
-	}
-	return len(p), nil
-}
-
 // cut reports whether the answer ended before what it opened was closed.
 func (s *scanner) cut() bool { return s.depth > 0 }
 
+// read takes the next piece.
 func (s *scanner) read(p []byte) {
+	if s.none {
+		return
+	}
 	from := 0 // where what is kept begins
 	for i := 0; i < len(p); i++ {
 		c := p[i]
