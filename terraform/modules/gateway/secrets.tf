@@ -6,8 +6,8 @@ locals {
   # The versions that the function serves.
   file_versions = var.release == null ? { for path, v in google_secret_manager_secret_version.file : path => v.version } : var.release.files
 
-  # The secrets of this project that the configuration reads.
-  read_secrets = toset(flatten(regexall("projects/${var.project}/secrets/([^/\\s\"']+)/versions/", var.config)))
+  # The secrets of this project that the configuration reads; what a comment names it doesn't.
+  read_secrets = toset(flatten(regexall("projects/${var.project}/secrets/([^/\"]+)/versions/", jsonencode(yamldecode(var.config)))))
 
   deletion_policy = var.deletion_protection ? "PREVENT" : "DELETE"
 }

@@ -61,6 +61,13 @@ run "the_configuration_reads_a_secret_of_another_project" {
   }
 }
 
+run "a_secret_in_a_comment_is_not_read" {
+  command = plan
+  variables {
+    config = "models: {}\n# openai: projects/acme-gateway/secrets/openai/versions/latest"
+  }
+}
+
 run "a_credential_named_as_a_file" {
   command = plan
   variables {
