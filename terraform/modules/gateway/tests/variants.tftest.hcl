@@ -69,6 +69,21 @@ run "the_least" {
   }
 }
 
+run "a_rollback_finds_what_it_names" {
+  assert {
+    condition     = one(google_storage_bucket.source.versioning).enabled && [for r in google_storage_bucket.source.lifecycle_rule : [one(r.action).type, one(r.condition).with_state, one(r.condition).days_since_noncurrent_time]] == [["Delete", "ARCHIVED", 90]]
+    error_message = "An archive that was replaced is gone before 90 days, or the one that is served can go."
+  }
+  assert {
+    condition     = !google_artifact_registry_repository.images.cleanup_policy_dry_run && jsonencode({ for p in google_artifact_registry_repository.images.cleanup_policies : p.action => flatten([p.most_recent_versions[*].keep_count, p.condition[*].older_than]) }) == jsonencode({ KEEP = [20], DELETE = ["${90 * 86400}s"] })
+    error_message = "Images are never deleted, or before their archives."
+  }
+  assert {
+    condition     = google_storage_bucket.source.uniform_bucket_level_access && google_storage_bucket.source.public_access_prevention == "enforced"
+    error_message = "The source can be opened object by object, or to the public."
+  }
+}
+
 run "the_outputs" {
   assert {
     condition     = output.url == "https://gateway-4711.europe-west4.run.app"
