@@ -1,7 +1,10 @@
 package terraform_test
 
 import (
+	"bytes"
+	"context"
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -11,6 +14,11 @@ import (
 	"testing"
 
 	"github.com/zclconf/go-cty/cty"
+
+	"llmgateway.dev/gateway/internal/audit"
+	"llmgateway.dev/gateway/internal/config"
+	"llmgateway.dev/gateway/internal/hidden"
+	"llmgateway.dev/gateway/internal/token"
 )
 
 // metric is a log-based metric, as PromQL sees it.
@@ -124,8 +132,8 @@ func TestDashboardAndAlertsAskForSeriesAndLabelsThatMetricsHave(t *testing.T) {
 	}
 }
 
-// The record that internal/audit's test keeps has every field there is.
-func TestMetricsReadFieldsThatRecordsHave(t *testing.T) {
+// The record that internal/audit's test keeps has every field there is. One metric reads another line.
+func TestMetricsReadFieldsThatLinesHave(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join(root, "internal/audit/testdata/record.json"))
 	if err != nil {
 		t.Fatal(err)
@@ -134,30 +142,56 @@ func TestMetricsReadFieldsThatRecordsHave(t *testing.T) {
 	if err := json.Unmarshal(text, &record); err != nil {
 		t.Fatal(err)
 	}
+	failed := failedRefresh(t)
 	f := gateway(t)
-	var fields int
+	var lines, fields int
 	for name, m := range metrics(t, f, variables(t, f)) {
+		entry := record
 		if !strings.Contains(m.uses[0], "jsonPayload.request_id") {
-			continue // another line's: internal/token's, when a refresh failed
+			lines++
+			entry = failed
+			if message := regexp.MustCompile(`jsonPayload\.message="([^"]*)"`).FindStringSubmatch(m.uses[0]); message == nil || message[1] != failed["message"] {
+				t.Errorf("%s counts %s, and the line says %q", name, m.uses[0], failed["message"])
+			}
 		}
 		for _, use := range m.uses {
 			for _, path := range regexp.MustCompile(`(jsonPayload|httpRequest)((?:\.(?:"[^"]+"|\w+))+)`).FindAllStringSubmatch(use, -1) {
 				fields++
-				var at any = record
+				var at any = entry
 				if path[1] == "httpRequest" {
-					at = record["httpRequest"]
+					at = entry["httpRequest"]
 				}
 				for _, step := range regexp.MustCompile(`"[^"]+"|\w+`).FindAllString(path[2], -1) {
 					object, _ := at.(map[string]any)
 					at = object[strings.Trim(step, `"`)]
 				}
 				if at == nil {
-					t.Errorf("%s reads %s, which no record has", name, path[0])
+					t.Errorf("%s reads %s, which no line has", name, path[0])
 				}
 			}
 		}
 	}
-	if fields == 0 {
-		t.Error("no metric reads a record")
+	if fields == 0 || lines != 1 {
+		t.Errorf("metrics read %d fields, and %d metrics another line than a record", fields, lines)
 	}
+}
+
+// failedRefresh is the line that the gateway writes when a refresh of a token failed.
+func failedRefresh(t *testing.T) (line map[string]any) {
+	t.Helper()
+	var written bytes.Buffer
+	credentials := map[string]config.Credential{"vertex": {ServiceAccountKey: &config.ServiceAccountKey{}}}
+	if _, err := token.New(credentials, noSecrets{}, audit.NewLog(&written).Logger).Token(t.Context(), "vertex"); err == nil {
+		t.Fatal("there is a token without a key")
+	}
+	if err := json.Unmarshal(written.Bytes(), &line); err != nil {
+		t.Fatalf("%v: %s", err, written.Bytes())
+	}
+	return line
+}
+
+type noSecrets struct{}
+
+func (noSecrets) Read(context.Context, config.Source, bool) (hidden.Text, string, error) {
+	return hidden.Text{}, "", errors.New("Secret Manager is down")
 }
