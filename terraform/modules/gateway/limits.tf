@@ -1,5 +1,4 @@
-# Where all instances count the configuration's limits together: a Memorystore for Redis, and where no network is given,
-# a network that nothing but the function and the store is in. To be in that network is the permission.
+# Where all instances count the configuration's limits together: a Memorystore for Redis.
 locals {
   # What the configuration says of them, if anything.
   has_limits       = try(length(yamldecode(var.config).limits), 0) > 0
@@ -8,44 +7,11 @@ locals {
   store_variable   = try(tostring(local.configured_store.url_env), null)
   store_ca         = try(tostring(local.configured_store.ca.env), null)
 
-  # The network that the function has an interface in: the given one, or the store's.
-  networks = concat(var.network[*], [for s in google_compute_subnetwork.limits : {
-    network = google_compute_network.limits[0].id, subnetwork = s.id, all_traffic = false, tags = []
-  }])
-
   # What the function is told of the store.
   store_variables = merge([for s in google_redis_instance.limits : {
     GATEWAY_LIMIT_STORE    = "rediss://${s.host}:${s.port}"
     GATEWAY_LIMIT_STORE_CA = join("\n", [for c in s.server_ca_certs : trimspace(c.cert)])
   }]...)
-}
-
-resource "google_compute_network" "limits" {
-  count                   = var.limit_store != null && var.network == null ? 1 : 0
-  project                 = var.project
-  name                    = "${var.name}-limits"
-  description             = "${var.name} and its limit store, and nothing else"
-  auto_create_subnetworks = false
-
-  # Goes after the function has left it; otherwise it would go before, and Google refuses that.
-  lifecycle {
-    create_before_destroy = true
-  }
-
-  depends_on = [google_project_service.on]
-}
-
-resource "google_compute_subnetwork" "limits" {
-  count         = length(google_compute_network.limits)
-  project       = var.project
-  region        = var.region
-  name          = "${var.name}-limits"
-  network       = google_compute_network.limits[0].id
-  ip_cidr_range = coalesce(var.limit_store.range, "10.0.0.0/20") # instances take two addresses each, and for a while four
-
-  lifecycle {
-    create_before_destroy = true # as the network
-  }
 }
 
 # Of another tier or in another network it is another store, which is there before the function leaves the former one, and
@@ -96,7 +62,7 @@ resource "google_secret_manager_secret" "limit_store" {
   }
 
   lifecycle {
-    create_before_destroy = true # as the network
+    create_before_destroy = true # goes after the function has left it
   }
 
   depends_on = [google_project_service.on]
@@ -121,7 +87,7 @@ resource "google_secret_manager_secret_iam_member" "run_reads_limit_store" {
   member    = google_service_account.run.member
 
   lifecycle {
-    create_before_destroy = true # as the network
+    create_before_destroy = true # goes after the function has left it
   }
 }
 
