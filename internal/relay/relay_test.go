@@ -33,8 +33,13 @@ type gateway struct {
 
 func newGateway(t *testing.T, upstream string, call relay.Call) *gateway {
 	t.Helper()
+	return newGatewayThatWaits(t, time.Minute, upstream, call)
+}
+
+func newGatewayThatWaits(t *testing.T, wait time.Duration, upstream string, call relay.Call) *gateway {
+	t.Helper()
 	call.ReadsUsage = true
-	rl := relay.New(config.Server{UpstreamHeaderTimeout: 300 * time.Millisecond})
+	rl := relay.New(config.Server{UpstreamHeaderTimeout: wait})
 	g := &gateway{outcomes: make(chan *relay.Outcome, 10), errs: make(chan error, 10)}
 	g.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		call := call
@@ -402,7 +407,11 @@ func TestWhatIsNoAnswer(t *testing.T) {
 		{"a head of 1 MiB", raw(t, "HTTP/1.1 200 OK\r\nX: "+strings.Repeat("x", 1<<20)+"\r\n\r\n"), apierror.UpstreamError},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			g := newGateway(t, tt.upstream, relay.Call{})
+			wait := time.Minute
+			if tt.want == apierror.UpstreamTimeout {
+				wait = 100 * time.Millisecond
+			}
+			g := newGatewayThatWaits(t, wait, tt.upstream, relay.Call{})
 			resp, body, _ := get(t, g.URL)
 			if resp.StatusCode != tt.want.Status || !strings.Contains(body, tt.want.Code) {
 				t.Errorf("%d %s", resp.StatusCode, body)
