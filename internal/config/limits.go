@@ -46,11 +46,6 @@ func (v *validator) limits() {
 			v.report(path+".name", "%q is the name of another limit; give each its own", l.Name)
 		}
 		names[l.Name] = true
-		if other, again := selectors[l.Selector()]; again && l.Name == "" {
-			v.report(path, "matches exactly what %s does, and would share its counts; merge the two, or give them names", other)
-		} else if l.Name == "" {
-			selectors[l.Selector()] = path
-		}
 		v.selectors(path, l, issuers)
 		v.bounds(path, l)
 		if !slices.Contains(pers, l.Per) {
@@ -61,6 +56,12 @@ func (v *validator) limits() {
 		}
 		if _, err := time.LoadLocation(l.TimeZone); err != nil || l.TimeZone == "Local" {
 			v.report(path+".time_zone", "%q is not a time zone; write an IANA name such as Europe/Amsterdam", l.TimeZone)
+		}
+		// Last, because what is said of the whole limit leaves out what is missing in it.
+		if other, again := selectors[l.Selector()]; again && l.Name == "" {
+			v.report(path, "matches exactly what %s does, and would share its counts; merge the two, or give them names", other)
+		} else if l.Name == "" {
+			selectors[l.Selector()] = path
 		}
 	}
 }
