@@ -18,8 +18,15 @@ func NewAt(c *config.Config, now func() time.Time, credential Credential) (*Limi
 	return l, err
 }
 
-// SetPatience gives the store more time, or less.
-func (l *Limits) SetPatience(d time.Duration) { l.store.(*shared).within = d }
+// SetPatience gives the store more time, or less, and returns what it had.
+func (l *Limits) SetPatience(d time.Duration) (had time.Duration) {
+	s := l.store.(*shared)
+	had, s.within = s.within, d
+	return had
+}
+
+// Behind is how many settlements are made that nobody waits for.
+func (l *Limits) Behind() int { return len(l.behind) }
 
 // Counts is how many counts the memory holds.
 func (l *Limits) Counts() int { return len(l.store.(*memory).counts) }

@@ -354,6 +354,7 @@ func TestALimitIsAboutWhatItsListsHold(t *testing.T) {
   - {name: operation, operations: [embeddings.create], groups: [op], requests_per_minute: 1}
   - {name: operations, operations: [files], requests_per_minute: 1}
   - {name: both, groups: [red], models: [mini], requests_per_minute: 1}
+  - {name: issuer, issuers: ["` + issuer + `"], groups: [theirs], requests_per_minute: 1}
 `
 	embed := func(t testing.TB) *operation.Request { return ask(t, "/v1/embeddings", `{"model":"mini","input":"x"}`) }
 	each(t, limits, func(t *testing.T, l *limit.Limits, c *clock) {
@@ -377,6 +378,8 @@ func TestALimitIsAboutWhatItsListsHold(t *testing.T) {
 			{client("11", "red"), embed(t), "both"},
 			{client("12", "red"), ask(t, "/v1/batches", ""), ""},
 			{client("13"), file(t), "models"}, // by its lines
+			{client("14", "theirs"), chat(t, "mini", 1), "issuer"},
+			{&principal.Principal{Issuer: "https://other.example.com", ClientID: "15", Groups: []string{"theirs"}}, chat(t, "mini", 1), ""},
 		} {
 			reserved(t, l, row.who, row.req)
 			if row.limit == "" {
@@ -446,6 +449,7 @@ func TestCostIsAtThePriceOfTheDearestModelThatIsNamed(t *testing.T) {
 			`{"model":"mini"}`:                            0.0012, // 1000 in at 1, 100 out at 2
 			`{"model":"gpt"}`:                             0.011,  // 600 at 10, 400 cached at 5, 100 out at 30
 			`{"model":"mini","models":["gpt"]}`:           0.011,
+			`{"model":"gpt","models":["mini"]}`:           0.011,
 			`{"model":"mini","fallbacks":["mini","gpt"]}`: 0.011,
 		} {
 			req := ask(t, "/v1/chat/completions", body)

@@ -19,6 +19,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -28,6 +29,7 @@ import (
 	"llmgateway.dev/gateway/internal/apierror"
 	"llmgateway.dev/gateway/internal/config"
 	"llmgateway.dev/gateway/internal/limit"
+	"llmgateway.dev/gateway/internal/principal"
 )
 
 const failing = `
@@ -156,7 +158,10 @@ func TestAStoreThatDoesNotAnswerHoldsNobodyAndWhatItCountedIsSettled(t *testing.
 	}
 	// Connections enough, so that what is asked arrives and only its answer doesn't.
 	p.hold(true)
-	slow.SetPatience(time.Minute)
+	bound := slow.SetPatience(time.Minute)
+	if bound > 50*time.Millisecond {
+		t.Errorf("a request may wait for %s", bound)
+	}
 	var connecting sync.WaitGroup
 	for range 8 {
 		connecting.Go(func() { slow.Show(t.Context(), client("nobody", "rate"), nil) })
@@ -166,7 +171,7 @@ func TestAStoreThatDoesNotAnswerHoldsNobodyAndWhatItCountedIsSettled(t *testing.
 	}
 	p.hold(false)
 	connecting.Wait()
-	slow.SetPatience(50 * time.Millisecond)
+	slow.SetPatience(bound)
 	p.hold(true)
 	var open []*limit.Reservation
 	for range 3 {
@@ -222,6 +227,89 @@ func TestASettlementThatFailsIsMadeLaterOnce(t *testing.T) {
 			return
 		}
 		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+// Nobody can tell a settlement that never came from one whose answer was lost. It is made again, and counts once.
+func TestASettlementWhoseAnswerIsLostCountsOnce(t *testing.T) {
+	server := miniredis.RunT(t)
+	p := newProxy(t, server.Addr())
+	const limits = `[{name: b, usd_per_month: 1, tokens_per_minute: 100000, concurrent_requests: 2}]`
+	l, err := limit.NewAt(configuration(t, limits, "redis://"+p.Addr().String()), time.Now, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := reserved(t, l, client("a"), chat(t, "gpt", 980))
+	others := reserved(t, l, client("a"), chat(t, "gpt", 980))
+	p.hold(true)
+	had := l.SetPatience(50 * time.Millisecond)
+	r.Settle(t.Context(), limit.Usage{Input: 20, Output: 80})
+	if r.StoreError == nil {
+		t.Fatal("no answer came, and nobody says so")
+	}
+	l.SetPatience(had)
+	p.hold(false)
+	for l.Behind() > 0 {
+		time.Sleep(10 * time.Millisecond)
+	}
+	settle(t, others, limit.Usage{Input: 20, Output: 80})
+	shown, err := l.Show(t.Context(), client("a"), nil)
+	if err != nil || *shown[0].Month.Spent != 0.0052 || *shown[0].Concurrent.Remaining != 2 {
+		t.Errorf("%v USD spent, %d slots left: %v", *shown[0].Month.Spent, *shown[0].Concurrent.Remaining, err)
+	}
+}
+
+// The context of a client that left is over.
+func TestASettlementIsMadeThoughItsClientLeft(t *testing.T) {
+	each(t, `[{name: one, concurrent_requests: 1, usd_per_month: 1, accept_reset: true}]`, func(t *testing.T, l *limit.Limits, c *clock) {
+		r := reserved(t, l, client("a"), chat(t, "gpt", 80))
+		gone, leave := context.WithCancel(t.Context())
+		leave()
+		if r.Settle(gone, limit.Usage{Input: 20, Output: 80}); r.StoreError != nil {
+			t.Error(r.StoreError)
+		}
+		reserved(t, l, client("a"), chat(t, "gpt", 80))
+	})
+}
+
+func TestTheStoreIsAskedOnceBeforeACallAndOnceAfterOneThatIsSettled(t *testing.T) {
+	redis := miniredis.RunT(t)
+	l, err := limit.NewAt(configuration(t, `
+  - {name: rate, requests_per_minute: 1000}
+  - {name: slots, groups: [team], concurrent_requests: 10, tokens_per_minute: 100000, usd_per_day: 1}
+  - {name: model, per: model, requests_per_minute: 1000}`, "redis://"+redis.Addr()), time.Now, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	reserved(t, l, client("a"), chat(t, "gpt", 1)) // the script is known there from now on
+	var asked atomic.Int64
+	redis.Server().SetPreHook(func(_ *server.Peer, command string, _ ...string) bool {
+		if strings.HasPrefix(command, "EVAL") { // what the script itself calls comes by here too
+			asked.Add(1)
+		}
+		return false
+	})
+	for _, row := range []struct {
+		who  *principal.Principal
+		want int64
+	}{{client("a"), 1}, {client("a", "team"), 2}} {
+		asked.Store(0)
+		settle(t, reserved(t, l, row.who, chat(t, "gpt", 1)), limit.Usage{Input: 20, Output: 1})
+		if n := asked.Load(); n != row.want {
+			t.Errorf("%v: the store was asked %d times", row.who.Groups, n)
+		}
+	}
+}
+
+func TestGatewaysThatShareAServerCountApartInDatabasesOfTheirOwn(t *testing.T) {
+	server := miniredis.RunT(t)
+	for _, database := range []string{"", "/1"} {
+		l, err := limit.NewAt(configuration(t, `[{name: one, requests_per_minute: 1}]`, "redis://"+server.Addr()+database), time.Now, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		reserved(t, l, client("a"), chat(t, "gpt", 1))
+		refused(t, l, client("a"), chat(t, "gpt", 1), "one", "requests_per_minute")
 	}
 }
 
