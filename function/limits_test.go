@@ -248,6 +248,23 @@ func TestWithoutTheirStoreBudgetsDenyAndRatesLetThrough(t *testing.T) {
 	}
 }
 
+func TestTheStoresPasswordIsReadFromItsSecret(t *testing.T) {
+	redis := miniredis.RunT(t)
+	redis.RequireAuth("hunter2")
+	s := open(t, setting{
+		config:      limited(`[{name: budget, usd_per_day: 1}]`, "{url: redis://"+redis.Addr()+", credential: store}"),
+		credentials: "  store:\n    api_key: {from: {secret_manager: projects/acme/secrets/store/versions/latest}}",
+	})
+	s.secrets.Add("projects/acme/secrets/store", []byte("hunter2"))
+	for range 1000 { // on a machine that is busy the store's time may be over before it answers
+		if a := s.chat("pipeline", hello); a.StatusCode == 200 {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Error("the store is never reached")
+}
+
 func TestARequestThatPoliciesDenyTakesNothingFromLimits(t *testing.T) {
 	s := open(t, setting{config: limited(`[{name: one, requests_per_minute: 1}]`, "memory")})
 	for range 3 {
