@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -98,6 +99,22 @@ func TestDashboardAndAlertsAskForSeriesAndLabelsThatMetricsHave(t *testing.T) {
 		for i, set := range tile.Widget.XYChart.DataSets {
 			queries[tile.Widget.Title+" "+strconv.Itoa(i)] = set.TimeSeriesQuery.PrometheusQuery
 		}
+	}
+
+	// What somebody asks who has a budget to keep.
+	for series, labels := range map[string][]string{
+		"cost_sum": {"group", "target_model"}, "input_tokens_sum": {"group", "target_model"}, "output_tokens_sum": {"group", "target_model"},
+		"limit_refusals": {"limit"}, "budget_used_bucket": {"limit"},
+	} {
+		for _, label := range labels {
+			asks := regexp.MustCompile(`by \([^)]*\b` + label + `\b[^)]*\).*:user_llm_gateway_` + series + `\b`)
+			if !slices.ContainsFunc(slices.Collect(maps.Values(queries)), asks.MatchString) {
+				t.Errorf("nothing shows %s by %s", series, label)
+			}
+		}
+	}
+	if used := have["logging_googleapis_com:user_llm_gateway_budgets_used_up"].uses[0]; !strings.Contains(used, "jsonPayload.budget_used>=0.8") || !strings.Contains(queries["alert budget"], "budgets_used_up") {
+		t.Errorf("nobody is told at 80 %%: %s, %s", used, queries["alert budget"])
 	}
 
 	shown := map[string]bool{}
