@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"llmgateway.dev/gateway/test/program"
 )
 
 // candidate is a program that relays chat completions.
@@ -53,15 +55,15 @@ func candidates() []*candidate {
 const chatPath = "/v1/chat/completions"
 
 // bin is where this repository's own programs are built.
-var bin = filepath.Join(cache, "bin")
+var bin = filepath.Join(string(cache), "bin")
 
 // build builds a program of this folder.
-func build(ctx context.Context, name string) (program string, err error) {
-	program, err = filepath.Abs(filepath.Join(bin, name))
+func build(ctx context.Context, name string) (string, error) {
+	built, err := filepath.Abs(filepath.Join(bin, name))
 	if err != nil {
 		return "", err
 	}
-	return program, run(ctx, ".", "go", "build", "-trimpath", "-o", program, "./test/bench/"+name)
+	return built, program.Run(ctx, ".", nil, "go", "build", "-trimpath", "-o", built, "./test/bench/"+name)
 }
 
 // bare is net/http/httputil's reverse proxy: the measure of all others.
@@ -101,12 +103,12 @@ func framework() *candidate {
 }
 
 // startOurs starts a program that listens on the PORT of its environment.
-func startOurs(ctx context.Context, name string, headers map[string]string, program string, env ...string) (*instance, error) {
-	port, err := freePort()
+func startOurs(ctx context.Context, name string, headers map[string]string, file string, env ...string) (*instance, error) {
+	port, err := program.FreePort()
 	if err != nil {
 		return nil, err
 	}
-	p, err := start(name, environment(append(env, "PORT="+port)...), program)
+	p, err := start(name, environment(append(env, "PORT="+port)...), file)
 	if err != nil {
 		return nil, err
 	}
@@ -137,10 +139,10 @@ func (i *instance) check(ctx context.Context) error {
 			}
 		}
 		if err != nil {
-			return fmt.Errorf("%s does not relay: %w; it has printed:\n%s", i.name, err, i.printed)
+			return fmt.Errorf("%s does not relay: %w; it has printed:\n%s", i.Name, err, i.printed)
 		}
 		if q.stream && events != 20 {
-			return fmt.Errorf("%s passed %d of a stream's 20 events on", i.name, events)
+			return fmt.Errorf("%s passed %d of a stream's 20 events on", i.Name, events)
 		}
 	}
 	return nil

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"llmgateway.dev/gateway/test/program"
 )
 
 // coldStart is how long a request takes whose instance is yet to be started, on one processor. Times are
@@ -76,7 +78,7 @@ func measureCold(ctx context.Context, mock *instance, runs int) (*coldStart, err
 }
 
 func (w *world) coldRun(ctx context.Context, l *late) (r coldRun, err error) {
-	port, err := freePort()
+	port, err := program.FreePort()
 	if err != nil {
 		return r, err
 	}
@@ -125,8 +127,8 @@ func (p *process) connect(ctx context.Context, address string) (*conn, error) {
 			return c, nil
 		}
 		select {
-		case <-p.ended:
-			return nil, fmt.Errorf("%s ended before it listened, having printed:\n%s", p.name, p.printed)
+		case <-p.Ended:
+			return nil, fmt.Errorf("%s ended before it listened, having printed:\n%s", p.Name, p.printed)
 		default:
 		}
 		if ctx.Err() != nil || time.Now().After(deadline) {
@@ -147,7 +149,7 @@ func onOneProcessor(argv ...string) []string {
 
 // traceInits starts the function once more, to see what happens before main.
 func (w *world) traceInits(ctx context.Context) ([]initTime, error) {
-	port, err := freePort()
+	port, err := program.FreePort()
 	if err != nil {
 		return nil, err
 	}

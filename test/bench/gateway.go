@@ -1,7 +1,6 @@
 package main
 
 import (
-	"archive/zip"
 	"bytes"
 	"context"
 	"fmt"
@@ -19,6 +18,7 @@ import (
 	"llmgateway.dev/gateway/internal/secret/secrettest"
 	"llmgateway.dev/gateway/internal/token/tokentest"
 	"llmgateway.dev/gateway/test/buildpack"
+	"llmgateway.dev/gateway/test/program"
 )
 
 // gateway is this repository's function, built from the upload's archive as Google does, with all features on.
@@ -51,27 +51,19 @@ func gateway() *candidate {
 var function = filepath.Join(bin, "function")
 
 func buildFunction(ctx context.Context) error {
-	var archive bytes.Buffer
-	if err := buildpack.Archive(&archive, "."); err != nil {
-		return err
-	}
-	z, err := zip.NewReader(bytes.NewReader(archive.Bytes()), int64(archive.Len()))
-	if err != nil {
-		return err
-	}
 	dir, err := os.MkdirTemp("", "bench-function-")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	program, err := buildpack.Build(ctx, z, dir)
+	built, err := buildpack.BuildRepository(ctx, ".", dir)
 	if err != nil {
 		return err
 	}
 	if err := os.MkdirAll(bin, 0o755); err != nil {
 		return err
 	}
-	return run(ctx, ".", "cp", program, function)
+	return program.Run(ctx, ".", nil, "cp", built, function)
 }
 
 const (

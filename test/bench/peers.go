@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"llmgateway.dev/gateway/test/program"
 )
 
 // The peers come from their registries, in these versions.
@@ -23,16 +25,16 @@ func litellm() *candidate {
 	return &candidate{
 		letter: "d", key: "litellm", name: "LiteLLM proxy, one worker", short: "LiteLLM", version: litellmVersion, slow: true,
 		install: func(ctx context.Context, _ *candidate) (err error) {
-			dir, err = install("litellm-"+litellmVersion, func(dir string) error {
-				if err := run(ctx, dir, "python3", "-m", "venv", dir); err != nil {
+			dir, err = cache.Install("litellm-"+litellmVersion, func(dir string) error {
+				if err := program.Run(ctx, dir, nil, "python3", "-m", "venv", dir); err != nil {
 					return err
 				}
-				return run(ctx, dir, filepath.Join(dir, "bin/python"), "-m", "pip", "install", "--quiet", "litellm[proxy]=="+litellmVersion)
+				return program.Run(ctx, dir, nil, filepath.Join(dir, "bin/python"), "-m", "pip", "install", "--quiet", "litellm[proxy]=="+litellmVersion)
 			})
 			return err
 		},
 		start: func(ctx context.Context, upstream string) (*instance, error) {
-			port, err := freePort()
+			port, err := program.FreePort()
 			if err != nil {
 				return nil, err
 			}
@@ -65,7 +67,7 @@ func portkey() *candidate {
 	return &candidate{
 		letter: "e", key: "portkey", name: "Portkey gateway", short: "Portkey", version: portkeyVersion,
 		install: func(ctx context.Context, _ *candidate) (err error) {
-			dir, err = install("portkey-"+portkeyVersion, func(dir string) error {
+			dir, err = cache.Install("portkey-"+portkeyVersion, func(dir string) error {
 				for name, text := range map[string]string{
 					"package.json": `{"dependencies":{"@portkey-ai/gateway":"` + portkeyVersion + `"},"overrides":{"@hono/node-server":"` + honoVersion + `"}}`,
 					"loopback.cjs": onLoopback,
@@ -74,12 +76,12 @@ func portkey() *candidate {
 						return err
 					}
 				}
-				return run(ctx, dir, "npm", "install", "--no-audit", "--no-fund", "--prefix", dir)
+				return program.Run(ctx, dir, nil, "npm", "install", "--no-audit", "--no-fund", "--prefix", dir)
 			})
 			return err
 		},
 		start: func(ctx context.Context, upstream string) (*instance, error) {
-			port, err := freePort()
+			port, err := program.FreePort()
 			if err != nil {
 				return nil, err
 			}
@@ -112,7 +114,7 @@ func nginx() *candidate {
 	return &candidate{
 		letter: "f", key: "nginx", name: "nginx, proxy_pass", short: "nginx",
 		install: func(ctx context.Context, c *candidate) (err error) {
-			if dir, err = installDebian(ctx, "nginx", "nginx"); err != nil {
+			if dir, err = cache.Debian(ctx, "nginx", "nginx"); err != nil {
 				return err
 			}
 			c.version, err = output(ctx, "sh", "-c", filepath.Join(dir, "usr/sbin/nginx")+" -v 2>&1")
@@ -120,7 +122,7 @@ func nginx() *candidate {
 			return err
 		},
 		start: func(ctx context.Context, upstream string) (*instance, error) {
-			port, err := freePort()
+			port, err := program.FreePort()
 			if err != nil {
 				return nil, err
 			}
@@ -138,7 +140,7 @@ func nginx() *candidate {
 			}
 			e := endpoint{address: "127.0.0.1:" + port, path: chatPath}
 			i := &instance{endpoint: e, process: p, close: func() { os.RemoveAll(home) }}
-			return i, p.ready(ctx, "http://"+e.address+"/")
+			return i, p.ready(ctx, "http://"+e.address+"/health")
 		},
 	}
 }

@@ -7,6 +7,8 @@
 package buildpack
 
 import (
+	"archive/zip"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -131,6 +133,19 @@ func Build(ctx context.Context, archive fs.FS, dir string) (string, error) {
 		return "", err
 	}
 	return program, nil
+}
+
+// BuildRepository is Build of the repository at root, as it would be uploaded.
+func BuildRepository(ctx context.Context, root, dir string) (string, error) {
+	var archive bytes.Buffer
+	if err := Archive(&archive, root); err != nil {
+		return "", err
+	}
+	files, err := zip.NewReader(bytes.NewReader(archive.Bytes()), int64(archive.Len()))
+	if err != nil {
+		return "", err
+	}
+	return Build(ctx, files, dir)
 }
 
 // run runs the go command in dir and returns what it printed, without the space around it.

@@ -17,6 +17,7 @@ import (
 
 	"llmgateway.dev/gateway/internal/operation"
 	"llmgateway.dev/gateway/test/corpora"
+	"llmgateway.dev/gateway/test/program"
 )
 
 // reading is what a reader makes of a body: nil where it refuses.
@@ -109,11 +110,11 @@ func read(t *testing.T, bodies [][]byte, argv ...string) []*reading {
 	for _, body := range bodies {
 		in.WriteString(base64.StdEncoding.EncodeToString(body) + "\n")
 	}
-	cmd := command(t.Context(), argv...)
+	cmd := program.Command(t.Context(), argv...)
 	cmd.Stdin, cmd.Stderr = &in, &stderr
 	out, err := cmd.Output()
 	if err != nil {
-		t.Fatalf("%s: %v\n%s", argv[1], err, last(stderr.Bytes()))
+		t.Fatalf("%s: %v\n%s", argv[1], err, program.Last(stderr.Bytes()))
 	}
 	var readings []*reading
 	for line := range bytes.Lines(out) {

@@ -13,8 +13,6 @@
 package e2e
 
 import (
-	"archive/zip"
-	"bytes"
 	"context"
 	"crypto/rand"
 	"flag"
@@ -32,6 +30,7 @@ import (
 	"llmgateway.dev/gateway/internal/token/tokentest"
 	"llmgateway.dev/gateway/internal/upstream/upstreamtest"
 	"llmgateway.dev/gateway/test/buildpack"
+	"llmgateway.dev/gateway/test/program"
 )
 
 // TestMain lets all parallel tests run at once, whatever the number of cores: they wait more than
@@ -85,8 +84,7 @@ type parts struct {
 	keycloak *keycloak
 	// aimock is its URL, without /v1.
 	aimock string
-	// redis is the program.
-	redis string
+	redis  program.Redis
 }
 
 func startParts(t *testing.T, ctx context.Context) *parts {
@@ -100,10 +98,10 @@ func startParts(t *testing.T, ctx context.Context) *parts {
 			return err
 		})
 	}
-	together("function", func() (err error) { p.program, err = buildFunction(starting, t.TempDir()); return })
+	together("function", func() (err error) { p.program, err = buildpack.BuildRepository(starting, "../..", t.TempDir()); return })
 	together("Keycloak", func() (err error) { p.keycloak, err = startKeycloak(t, starting); return })
 	together("aimock", func() (err error) { p.aimock, err = startAimock(t, starting); return })
-	together("Redis", func() (err error) { p.redis, err = installRedis(starting); return })
+	together("Redis", func() (err error) { p.redis, err = cache.Redis(starting); return })
 	together("docs/clients", func() error { return installForPages(starting) })
 	for name, c := range clients {
 		together(name, func() error { return c.install(starting) })
@@ -112,19 +110,6 @@ func startParts(t *testing.T, ctx context.Context) *parts {
 		t.Fatal(err)
 	}
 	return p
-}
-
-// buildFunction archives the repository and builds that.
-func buildFunction(ctx context.Context, dir string) (program string, err error) {
-	var archive bytes.Buffer
-	if err := buildpack.Archive(&archive, "../.."); err != nil {
-		return "", err
-	}
-	z, err := zip.NewReader(bytes.NewReader(archive.Bytes()), int64(archive.Len()))
-	if err != nil {
-		return "", err
-	}
-	return buildpack.Build(ctx, z, dir)
 }
 
 // scene is an instance of the function between parts of its own.
@@ -146,7 +131,7 @@ type scene struct {
 
 // instance is a running function.
 type instance struct {
-	*process
+	*program.Logged
 	url string
 }
 
@@ -223,11 +208,11 @@ func (s *scene) start(t *testing.T, ctx context.Context) *instance {
 			t.Fatal(err)
 		}
 	}
-	port, err := freePort()
+	port, err := program.FreePort()
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := start(t, "function", []string{
+	p, err := program.Log(t, "function", []string{
 		"K_SERVICE=gateway", "K_REVISION=gateway-00001-e2e", "K_CONFIGURATION=gateway",
 		"FUNCTION_TARGET=Gateway", "FUNCTION_SIGNATURE_TYPE=http",
 		"PORT=" + port, "GATEWAY_CONFIG=" + filepath.Join(dir, "gateway.yaml"),
@@ -236,7 +221,7 @@ func (s *scene) start(t *testing.T, ctx context.Context) *instance {
 		t.Fatal(err)
 	}
 	i := &instance{p, "http://127.0.0.1:" + port}
-	if err := p.ready(ctx, i.url+"/health"); err != nil {
+	if err := p.Ready(ctx, i.url+"/health"); err != nil {
 		t.Fatal(err)
 	}
 	return i

@@ -80,7 +80,7 @@ func (p *parts) outlivesKeycloak(t *testing.T, ctx context.Context) {
 	s := p.scene(t, ctx, issuer, "{}")
 	known, unseen := platformToken(t, ctx, issuer), platformToken(t, ctx, issuer)
 	s.expect(t, ctx, "a token while Keycloak is up", known, 200, "")
-	p.keycloak.stop()
+	p.keycloak.Stop()
 
 	s.expect(t, ctx, "a token seen before", known, 200, "")
 	s.expect(t, ctx, "a token never seen, of a known key", unseen, 200, "")

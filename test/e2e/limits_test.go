@@ -16,6 +16,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"llmgateway.dev/gateway/test/program"
 )
 
 // meter is a provider whose models tell the usage that is in their name, and which counts the calls that
@@ -56,11 +58,11 @@ func (m *meter) count(model string, d int) {
 // keepsToLimits is three instances of the function over one Redis, and a crowd at each.
 func (p *parts) keepsToLimits(t *testing.T, ctx context.Context) {
 	m := newMeter(t)
-	port, err := freePort()
+	port, err := program.FreePort()
 	if err != nil {
 		t.Fatal(err)
 	}
-	redis, err := startRedis(t, p.redis, port)
+	redis, err := p.redis.Log(t, port)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -127,13 +129,13 @@ func (p *parts) keepsToLimits(t *testing.T, ctx context.Context) {
 			})
 		}
 		sleep(ctx, time.Second)
-		redis.kill()
+		redis.Kill()
 		c.until(t, ctx, "outage-budget", 503)
 		sleep(ctx, time.Second)
 		if status := c.call(t, ctx, 0, "outage-rate"); status != 200 {
 			t.Errorf("a rate refuses while the store is away: %d", status)
 		}
-		if _, err := startRedis(whole, p.redis, port); err != nil {
+		if _, err := p.redis.Log(whole, port); err != nil {
 			t.Fatal(err)
 		}
 		c.until(t, ctx, "outage-budget", 200)
@@ -149,7 +151,7 @@ func (p *parts) keepsToLimits(t *testing.T, ctx context.Context) {
 		}
 	})
 	t.Run("random interleavings by clocks that are apart", func(t *testing.T) {
-		err := run(ctx, "../..", []string{"LIMIT_REDIS=127.0.0.1:" + port}, "go", "test", "-count=1", "-run", "TestManyInstancesAtOnceKeepToOneLimit", "./internal/limit")
+		err := program.Run(ctx, "../..", []string{"LIMIT_REDIS=127.0.0.1:" + port}, "go", "test", "-count=1", "-run", "TestManyInstancesAtOnceKeepToOneLimit", "./internal/limit")
 		if err != nil {
 			t.Error(err)
 		}
@@ -268,7 +270,7 @@ func (c *crowd) records(t *testing.T) string {
 	t.Helper()
 	var all strings.Builder
 	for _, i := range c.instances {
-		text, err := os.ReadFile(i.stderr)
+		text, err := os.ReadFile(i.Stderr)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"go.yaml.in/yaml/v3"
+
+	"llmgateway.dev/gateway/test/program"
 )
 
 // manifests are the clients of kubernetes.md.
@@ -120,8 +122,8 @@ func parse[T any](t *testing.T, page, file, kind string) T {
 
 // installValidator builds kubectl-validate, which carries Kubernetes' own schemas.
 func installValidator(ctx context.Context) (dir string, err error) {
-	return install("kubectl-validate-0.0.4", func(dir string) error {
-		return run(ctx, dir, []string{"GOBIN=" + dir}, "go", "install", "sigs.k8s.io/kubectl-validate@v0.0.4")
+	return cache.Install("kubectl-validate-0.0.4", func(dir string) error {
+		return program.Run(ctx, dir, []string{"GOBIN=" + dir}, "go", "install", "sigs.k8s.io/kubectl-validate@v0.0.4")
 	})
 }
 
@@ -142,14 +144,14 @@ func validate(t *testing.T, ctx context.Context, page string) {
 		if err := os.WriteFile(file, []byte(b.Text), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		if err := run(ctx, dir, nil, append(validator, file)...); err != nil {
+		if err := program.Run(ctx, dir, nil, append(validator, file)...); err != nil {
 			t.Error(err)
 		}
 		// A validator that lets this through would prove nothing.
 		if err := os.WriteFile(file, []byte(strings.Replace(b.Text, "metadata:", "metdata:", 1)), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		if run(ctx, dir, nil, append(validator, file)...) == nil {
+		if program.Run(ctx, dir, nil, append(validator, file)...) == nil {
 			t.Errorf("%s: a misspelt field is valid", b.File)
 		}
 	}
@@ -215,7 +217,7 @@ func (p *parts) servesManifests(t *testing.T, ctx context.Context, r *reader, id
 			t.Fatalf("the page makes another Secret than this: %+v", c)
 		}
 		for _, method := range []string{http.MethodGet, http.MethodPost} {
-			cmd := command(ctx, commandOf(c, python)...)
+			cmd := program.Command(ctx, commandOf(c, python)...)
 			cmd.Dir, cmd.Env = dir, append(environment(c, "cronjob"), c.Env[0].Name+"="+secret(method, "cronjob"))
 			out, err := cmd.CombinedOutput()
 			if err != nil || string(out) != "You said: What is new?\n" {

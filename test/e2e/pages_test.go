@@ -23,6 +23,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"llmgateway.dev/gateway/test/pages"
+	"llmgateway.dev/gateway/test/program"
 )
 
 const (
@@ -32,8 +33,8 @@ const (
 	life = 10
 )
 
-// program is one that a page of docs/clients shows: it answers each line of standard input.
-type program struct {
+// example is a program that a page of docs/clients shows: it answers each line of standard input.
+type example struct {
 	page, file string
 	// install returns what runs the file, and may put into its folder what the page tells the reader to install.
 	install func(ctx context.Context, dir string) (command []string, err error)
@@ -43,8 +44,8 @@ type program struct {
 	inEnvironment bool
 }
 
-// programs are by the names of their clients in Keycloak.
-var programs = map[string]program{
+// examples are by the names of their clients in Keycloak.
+var examples = map[string]example{
 	"python-openai":       {page: "python.md", file: "ask_openai.py", install: inPython("openai", "3.54.0")},
 	"python-openai-async": {page: "python.md", file: "ask_openai_async.py", install: inPython("openai", "3.54.0")},
 	"python-anthropic":    {page: "python.md", file: "ask_anthropic.py", install: inPython("anthropic", "2.12.0")},
@@ -100,13 +101,13 @@ func installForPages(ctx context.Context) error {
 
 // installGoModule makes a module that has the packages of go.md, and builds the large one into Go's cache.
 func installGoModule(ctx context.Context) (dir string, err error) {
-	return install("go-openai-3.98.0-oauth2-0.38.0", func(dir string) error {
+	return cache.Install("go-openai-3.98.0-oauth2-0.38.0", func(dir string) error {
 		for _, argv := range [][]string{
 			{"go", "mod", "init", "ask"},
 			{"go", "get", "github.com/openai/openai-go/v3@v3.98.0", "golang.org/x/oauth2@v0.38.0"},
 			{"go", "build", "-mod=mod", "github.com/openai/openai-go/v3"},
 		} {
-			if err := run(ctx, dir, nil, argv...); err != nil {
+			if err := program.Run(ctx, dir, nil, argv...); err != nil {
 				return err
 			}
 		}
@@ -129,7 +130,7 @@ func inGo(ctx context.Context, dir string) ([]string, error) {
 			return nil, err
 		}
 	}
-	return []string{"./ask"}, run(ctx, dir, nil, "go", "build", "-mod=mod", "-o", "ask", ".")
+	return []string{"./ask"}, program.Run(ctx, dir, nil, "go", "build", "-mod=mod", "-o", "ask", ".")
 }
 
 // installJackson has Maven do what java.md says.
@@ -142,12 +143,12 @@ func installJackson(ctx context.Context) (dir string, err error) {
 	if err != nil {
 		return "", err
 	}
-	return install(fmt.Sprintf("java-%.8x", sha256.Sum256([]byte(pom.Text))), func(dir string) error {
+	return cache.Install(fmt.Sprintf("java-%.8x", sha256.Sum256([]byte(pom.Text))), func(dir string) error {
 		if err := os.WriteFile(filepath.Join(dir, "pom.xml"), []byte(pom.Text), 0o644); err != nil {
 			return err
 		}
 		repository := filepath.Join(dir, "m2")
-		err := run(ctx, dir, nil, "mvn", "--quiet", "--batch-mode", "-Dmaven.repo.local="+repository,
+		err := program.Run(ctx, dir, nil, "mvn", "--quiet", "--batch-mode", "-Dmaven.repo.local="+repository,
 			"org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies", "-DoutputDirectory=lib")
 		if err != nil {
 			return err
@@ -176,10 +177,10 @@ func (p *parts) servesPages(t *testing.T, ctx context.Context) {
 	gateway := buildGateway(t, ctx)
 
 	t.Run("programs", func(t *testing.T) {
-		for name, program := range programs {
+		for name, example := range examples {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
-				r := &reader{scene: s, ctx: ctx, program: program, gateway: gateway, dir: t.TempDir(), client: name}
+				r := &reader{scene: s, ctx: ctx, example: example, gateway: gateway, dir: t.TempDir(), client: name}
 				r.install(t)
 				r.secret = p.keycloak.logIn(t, ctx).secret(t, http.MethodGet, ids[name])
 				r.keep(t)
@@ -187,7 +188,7 @@ func (p *parts) servesPages(t *testing.T, ctx context.Context) {
 				talk.keepOn(t, 3*life*time.Second)
 
 				r.secret = p.keycloak.logIn(t, ctx).secret(t, http.MethodPost, ids[name])
-				if program.inEnvironment {
+				if example.inEnvironment {
 					talk.end(t)
 					talk = r.start(t)
 				} else {
@@ -213,7 +214,7 @@ func (p *parts) servesPages(t *testing.T, ctx context.Context) {
 	})
 
 	// Some programs answer a 401 with another token. They should have had one before.
-	s.stop() // so that all is written
+	s.Stop() // so that all is written
 	refused := s.refusals(t)
 	for _, pl := range platforms {
 		if pl.refusal == http.StatusUnauthorized {
@@ -235,7 +236,7 @@ func checkAllRun(t *testing.T) {
 		"google-cloud.md/ask_google.py": true, "google-cloud.md/ask_google.sh": true,
 		"kubernetes-tokens.md/deployment.yaml": true, "kubernetes-tokens.md/ask_projected.py": true, "kubernetes-tokens.md/ask_projected.sh": true,
 	}
-	for _, p := range programs {
+	for _, p := range examples {
 		run[p.page+"/"+p.file], run[p.page+"/"+p.further] = true, true
 	}
 	all, err := pages.ReadAll("../../docs/clients")
@@ -255,7 +256,7 @@ func checkAllRun(t *testing.T) {
 type reader struct {
 	*scene
 	ctx     context.Context
-	program program
+	example example
 	// gateway is the folder of the command.
 	gateway, dir   string
 	client, secret string
@@ -264,15 +265,15 @@ type reader struct {
 
 func (r *reader) install(t *testing.T) {
 	t.Helper()
-	page := readPage(t, r.program.page)
-	if _, err := page.File(r.program.file); err != nil {
+	page := readPage(t, r.example.page)
+	if _, err := page.File(r.example.file); err != nil {
 		t.Fatal(err)
 	}
 	err := page.Write(r.dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r.command, err = r.program.install(r.ctx, r.dir); err != nil {
+	if r.command, err = r.example.install(r.ctx, r.dir); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -291,7 +292,7 @@ func (r *reader) secretFile() string { return filepath.Join(r.dir, "client-secre
 // keep replaces the secret's file as Kubernetes does, by another one.
 func (r *reader) keep(t *testing.T) {
 	t.Helper()
-	if r.program.inEnvironment {
+	if r.example.inEnvironment {
 		return
 	}
 	next := r.secretFile() + ".next"
@@ -311,7 +312,7 @@ func (r *reader) environment() []string {
 		"GATEWAY_TOKEN_URL=" + r.addresses["ISSUER"] + "/protocol/openid-connect/token",
 		"GATEWAY_CLIENT_ID=" + r.client,
 	}
-	if r.program.inEnvironment {
+	if r.example.inEnvironment {
 		return append(env, "GATEWAY_CLIENT_SECRET="+r.secret)
 	}
 	return append(env, "GATEWAY_CLIENT_SECRET_FILE="+r.secretFile())
@@ -319,20 +320,20 @@ func (r *reader) environment() []string {
 
 func (r *reader) start(t *testing.T) *talk {
 	t.Helper()
-	return startTalk(t, r.ctx, r.dir, r.environment(), append(r.command, r.program.file)...)
+	return startTalk(t, r.ctx, r.dir, r.environment(), append(r.command, r.example.file)...)
 }
 
 func (r *reader) runFurther(t *testing.T) {
 	t.Helper()
-	if r.program.further == "" {
+	if r.example.further == "" {
 		return
 	}
-	cmd := command(r.ctx, append(r.command, r.program.further)...)
+	cmd := program.Command(r.ctx, append(r.command, r.example.further)...)
 	cmd.Dir, cmd.Env = r.dir, r.environment()
 	out, err := cmd.Output()
 	var object map[string]any
 	if err != nil || json.Unmarshal(out, &object) != nil || len(object) < 2 {
-		t.Errorf("%s: %v %s", r.program.further, err, out)
+		t.Errorf("%s: %v %s", r.example.further, err, out)
 	}
 }
 
@@ -349,7 +350,7 @@ func startTalk(t *testing.T, ctx context.Context, dir string, env []string, argv
 	t.Helper()
 	ctx, cancel := context.WithCancel(ctx)
 	t.Cleanup(cancel)
-	cmd := command(ctx, argv...)
+	cmd := program.Command(ctx, argv...)
 	cmd.Dir, cmd.Env = dir, env
 	k := &talk{lines: make(chan string), ended: make(chan error, 1), stderr: &bytes.Buffer{}}
 	cmd.Stderr = k.stderr
@@ -393,7 +394,7 @@ func (k *talk) ask(t *testing.T) {
 	k.asked++
 	line := fmt.Sprintf("line %d", k.asked)
 	if _, err := fmt.Fprintln(k.stdin, line); err != nil {
-		t.Fatalf("line %d isn't read: %v\n%s", k.asked, err, last(k.stderr.Bytes()))
+		t.Fatalf("line %d isn't read: %v\n%s", k.asked, err, program.Last(k.stderr.Bytes()))
 	}
 	select {
 	case answer := <-k.lines:
@@ -401,7 +402,7 @@ func (k *talk) ask(t *testing.T) {
 			t.Fatalf("line %d is answered by %q", k.asked, answer)
 		}
 	case err := <-k.ended:
-		t.Fatalf("ended at line %d: %v\n%s", k.asked, err, last(k.stderr.Bytes()))
+		t.Fatalf("ended at line %d: %v\n%s", k.asked, err, program.Last(k.stderr.Bytes()))
 	case <-time.After(3 * time.Minute): // a machine with much else to do takes long to start a program
 		t.Fatalf("line %d has no answer in three minutes", k.asked)
 	}
@@ -416,7 +417,7 @@ func (k *talk) end(t *testing.T) {
 		t.Errorf("at the end it says %q", line)
 	case err := <-k.ended:
 		if err != nil {
-			t.Errorf("%v\n%s", err, last(k.stderr.Bytes()))
+			t.Errorf("%v\n%s", err, program.Last(k.stderr.Bytes()))
 		}
 	case <-time.After(time.Minute):
 		t.Error("it doesn't end with its input")
@@ -432,7 +433,7 @@ type pageRecord struct {
 
 func (s *scene) records(t *testing.T) (all []pageRecord) {
 	t.Helper()
-	text, err := os.ReadFile(s.stderr)
+	text, err := os.ReadFile(s.Stderr)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -488,7 +489,7 @@ func (a *administrator) createClients(t *testing.T) map[string]string {
 	realm["realm"], realm["accessTokenLifespan"] = pagesRealm, life
 	mappers := realm["clients"].([]any)[0].(map[string]any)["protocolMappers"]
 	var all, accounts []any
-	names := append(slices.Collect(maps.Keys(programs)), manifests...)
+	names := append(slices.Collect(maps.Keys(examples)), manifests...)
 	for _, name := range names {
 		all = append(all, map[string]any{
 			"clientId": name, "secret": rand.Text(), "publicClient": false, "standardFlowEnabled": false,
@@ -521,7 +522,7 @@ func (a *administrator) secret(t *testing.T, method, id string) string {
 func buildGateway(t *testing.T, ctx context.Context) string {
 	t.Helper()
 	dir := t.TempDir()
-	if err := run(ctx, "../..", nil, "go", "build", "-o", filepath.Join(dir, "gateway"), "./function/cmd/gateway"); err != nil {
+	if err := program.Run(ctx, "../..", nil, "go", "build", "-o", filepath.Join(dir, "gateway"), "./function/cmd/gateway"); err != nil {
 		t.Fatal(err)
 	}
 	return dir

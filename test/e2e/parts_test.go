@@ -10,8 +10,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
+
+	"llmgateway.dev/gateway/test/program"
 )
 
 // The programs come from their registries, in these versions.
@@ -30,49 +31,14 @@ func needed() error {
 	return nil
 }
 
-// cache is where installed programs stay; git ignores it.
-const cache = "../../.cache/e2e"
-
-// install returns the folder of that name in the cache. Where it isn't complete, fill makes it;
-// another run of this test waits.
-func install(name string, fill func(dir string) error) (string, error) {
-	dir, err := filepath.Abs(filepath.Join(cache, name))
-	if err != nil {
-		return "", err
-	}
-	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
-		return "", err
-	}
-	lock, err := os.Create(dir + ".lock")
-	if err != nil {
-		return "", err
-	}
-	defer lock.Close()
-	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
-		return "", err
-	}
-	complete := filepath.Join(dir, ".complete")
-	if _, err := os.Stat(complete); err == nil {
-		return dir, nil
-	}
-	if err := os.RemoveAll(dir); err != nil {
-		return "", err
-	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return "", err
-	}
-	if err := fill(dir); err != nil {
-		return "", fmt.Errorf("install %s: %w", name, err)
-	}
-	return dir, os.WriteFile(complete, nil, 0o644)
-}
+const cache = program.Cache("../../.cache/e2e")
 
 // jvm keeps Keycloak small, and starts it soon.
 const jvm = "JAVA_OPTS=-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Xms64m -Xmx512m -XX:MaxMetaspaceSize=256m"
 
 // keycloak is a running identity provider. admin and secret are its first administrator's.
 type keycloak struct {
-	*process
+	*program.Logged
 	url           string
 	admin, secret string
 }
@@ -82,9 +48,9 @@ func (k *keycloak) issuer(realm string) string { return k.url + "/realms/" + rea
 // startKeycloak starts it with the realm of testdata. Without --cache=local, Keycloak would look for
 // a cluster on every interface.
 func startKeycloak(t *testing.T, ctx context.Context) (*keycloak, error) {
-	dir, err := install("keycloak-"+keycloakVersion, func(dir string) error {
+	dir, err := cache.Install("keycloak-"+keycloakVersion, func(dir string) error {
 		repository := filepath.Join(dir, "m2")
-		err := run(ctx, dir, nil, "mvn", "--quiet", "--batch-mode", "-Dmaven.repo.local="+repository,
+		err := program.Run(ctx, dir, nil, "mvn", "--quiet", "--batch-mode", "-Dmaven.repo.local="+repository,
 			"org.apache.maven.plugins:maven-dependency-plugin:3.6.1:unpack",
 			"-Dartifact=org.keycloak:keycloak-quarkus-dist:"+keycloakVersion+":zip", "-DoutputDirectory="+dir)
 		if err != nil {
@@ -93,7 +59,7 @@ func startKeycloak(t *testing.T, ctx context.Context) (*keycloak, error) {
 		if err := os.RemoveAll(repository); err != nil {
 			return err
 		}
-		return run(ctx, dir, []string{jvm}, filepath.Join(dir, "keycloak-"+keycloakVersion, "bin", "kc.sh"), "build", "--db=dev-mem")
+		return program.Run(ctx, dir, []string{jvm}, filepath.Join(dir, "keycloak-"+keycloakVersion, "bin", "kc.sh"), "build", "--db=dev-mem")
 	})
 	if err != nil {
 		return nil, err
@@ -111,19 +77,19 @@ func startKeycloak(t *testing.T, ctx context.Context) (*keycloak, error) {
 	if err := os.WriteFile(filepath.Join(realms, "my-realm-realm.json"), realm, 0o644); err != nil {
 		return nil, err
 	}
-	port, err := freePort()
+	port, err := program.FreePort()
 	if err != nil {
 		return nil, err
 	}
 	k := &keycloak{url: "http://127.0.0.1:" + port, admin: "e2e-admin", secret: rand.Text()}
 	env := append(os.Environ(), jvm, "KC_BOOTSTRAP_ADMIN_USERNAME="+k.admin, "KC_BOOTSTRAP_ADMIN_PASSWORD="+k.secret)
-	k.process, err = start(t, "keycloak", env, filepath.Join(home, "bin", "kc.sh"),
+	k.Logged, err = program.Log(t, "keycloak", env, filepath.Join(home, "bin", "kc.sh"),
 		"start", "--optimized", "--import-realm", "--cache=local", "--http-enabled=true",
 		"--http-host=127.0.0.1", "--http-port="+port, "--hostname="+k.url)
 	if err != nil {
 		return nil, err
 	}
-	return k, k.ready(ctx, k.issuer("my-realm")+"/.well-known/openid-configuration")
+	return k, k.Ready(ctx, k.issuer("my-realm")+"/.well-known/openid-configuration")
 }
 
 // startAimock returns the provider's URL, without /v1.
@@ -136,66 +102,23 @@ func startAimock(t *testing.T, ctx context.Context) (url string, err error) {
 	if err != nil {
 		return "", err
 	}
-	port, err := freePort()
+	port, err := program.FreePort()
 	if err != nil {
 		return "", err
 	}
-	p, err := start(t, "aimock", os.Environ(), "node", filepath.Join(dir, "dist/cli.js"),
+	p, err := program.Log(t, "aimock", os.Environ(), "node", filepath.Join(dir, "dist/cli.js"),
 		"--host", "127.0.0.1", "--port", port, "--fixtures", fixtures, "--chunk-size", "10")
 	if err != nil {
 		return "", err
 	}
 	url = "http://127.0.0.1:" + port
-	return url, p.ready(ctx, url+"/v1/models")
-}
-
-// installRedis returns the machine's Redis, or Debian's with what it links, unpacked: nothing is installed.
-func installRedis(ctx context.Context) (program string, err error) {
-	if program, err := exec.LookPath("redis-server"); err == nil {
-		return program, nil
-	}
-	dir, err := install("redis", func(dir string) error {
-		if err := os.Mkdir(filepath.Join(dir, "partial"), 0o755); err != nil {
-			return err
-		}
-		download := []string{"apt-get", "--quiet", "--option", "Dir::Cache::archives=" + dir, "--option", "APT::Sandbox::User=root",
-			"install", "--yes", "--no-install-recommends", "--download-only", "--reinstall", "redis-server", "redis-tools", "libjemalloc2", "liblzf1", "liblua5.1-0"}
-		if run(ctx, dir, nil, download...) != nil { // its lists may be old, or none
-			if err := run(ctx, dir, nil, "apt-get", "--quiet", "update"); err != nil {
-				return err
-			}
-			if err := run(ctx, dir, nil, download...); err != nil {
-				return err
-			}
-		}
-		packages, err := filepath.Glob(filepath.Join(dir, "*.deb"))
-		if err != nil {
-			return err
-		}
-		for _, p := range packages {
-			if err := run(ctx, dir, nil, "dpkg", "--extract", p, dir); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	return filepath.Join(dir, "usr/bin/redis-server"), err
-}
-
-// startRedis starts one that keeps nothing on disk, at the address.
-func startRedis(t *testing.T, program, port string) (*process, error) {
-	libraries, err := filepath.Glob(filepath.Join(filepath.Dir(program), "../lib/*-linux-gnu"))
-	if err != nil {
-		return nil, err
-	}
-	env := append(os.Environ(), "LD_LIBRARY_PATH="+strings.Join(libraries, ":"))
-	return start(t, "redis", env, program, "--bind", "127.0.0.1", "--port", port, "--save", "", "--appendonly", "no")
+	return url, p.Ready(ctx, url+"/v1/models")
 }
 
 // installPackage installs a package of Node.js and returns its folder.
 func installPackage(ctx context.Context, name, version string) (string, error) {
-	dir, err := install("node-"+strings.NewReplacer("@", "", "/", "-").Replace(name)+"-"+version, func(dir string) error {
-		return run(ctx, dir, nil, "npm", "install", "--no-audit", "--no-fund", "--prefix", dir, name+"@"+version)
+	dir, err := cache.Install("node-"+strings.NewReplacer("@", "", "/", "-").Replace(name)+"-"+version, func(dir string) error {
+		return program.Run(ctx, dir, nil, "npm", "install", "--no-audit", "--no-fund", "--prefix", dir, name+"@"+version)
 	})
 	return filepath.Join(dir, "node_modules", name), err
 }
@@ -203,11 +126,11 @@ func installPackage(ctx context.Context, name, version string) (string, error) {
 // installPython returns a Python that has the package; its name may end with extras, such as [mcp].
 func installPython(ctx context.Context, name, version string) (python string, err error) {
 	folder, _, _ := strings.Cut(name, "[")
-	dir, err := install(folder+"-"+version, func(dir string) error {
-		if err := run(ctx, dir, nil, "python3", "-m", "venv", dir); err != nil {
+	dir, err := cache.Install(folder+"-"+version, func(dir string) error {
+		if err := program.Run(ctx, dir, nil, "python3", "-m", "venv", dir); err != nil {
 			return err
 		}
-		return run(ctx, dir, nil, filepath.Join(dir, "bin", "python"), "-m", "pip", "install", "--quiet", name+"=="+version)
+		return program.Run(ctx, dir, nil, filepath.Join(dir, "bin", "python"), "-m", "pip", "install", "--quiet", name+"=="+version)
 	})
 	return filepath.Join(dir, "bin", "python"), err
 }

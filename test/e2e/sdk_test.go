@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"llmgateway.dev/gateway/test/program"
 )
 
 // client is a program in testdata that drives a provider's SDK, or what stands upon one, through steps.
@@ -131,9 +133,9 @@ func (p *parts) serves(t *testing.T, ctx context.Context, c *client) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.stop() // so that all is written
-	if code := s.cmd.ProcessState.ExitCode(); code != 0 {
-		t.Errorf("the function ended on SIGTERM with %s", s.cmd.ProcessState)
+	s.Stop() // so that all is written
+	if code := s.State().ExitCode(); code != 0 {
+		t.Errorf("the function ended on SIGTERM with %s", s.State())
 	}
 	var clientTokens []string
 	if err := json.Unmarshal(results["tokens"], &clientTokens); err != nil || len(clientTokens) == 0 {
@@ -148,11 +150,11 @@ func (p *parts) serves(t *testing.T, ctx context.Context, c *client) {
 			t.Errorf("%d exchanges for the access tokens of Google and Entra", n)
 		}
 	})
-	t.Run("each request has one record", func(t *testing.T) { checkRecords(t, c.steps, s.stderr) })
+	t.Run("each request has one record", func(t *testing.T) { checkRecords(t, c.steps, s.Stderr) })
 	t.Run("a forbidden model looks like an unknown one, and leads to its record", func(t *testing.T) {
 		for name, denial := range results {
 			if api, ok := strings.CutSuffix(name, "a model that is forbidden"); ok {
-				checkDenials(t, s.stderr, denial, results[api+"a model that is unknown"])
+				checkDenials(t, s.Stderr, denial, results[api+"a model that is unknown"])
 			}
 		}
 	})
@@ -166,7 +168,7 @@ func (p *parts) serves(t *testing.T, ctx context.Context, c *client) {
 			t.Fatal(err)
 		}
 		checkHoldsNone(t, "an answer", answers, credentials)
-		for _, file := range []string{s.stdout, s.stderr} {
+		for _, file := range []string{s.Stdout, s.Stderr} {
 			text, err := os.ReadFile(file)
 			if err != nil {
 				t.Fatal(err)
@@ -180,13 +182,13 @@ func (p *parts) serves(t *testing.T, ctx context.Context, c *client) {
 func (c *client) run(ctx context.Context, gateway, issuer string) (map[string]json.RawMessage, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
-	cmd := command(ctx, slices.Concat(c.command, c.args)...)
+	cmd := program.Command(ctx, slices.Concat(c.command, c.args)...)
 	cmd.Env = append([]string{"GATEWAY_URL=" + gateway, "ISSUER=" + issuer}, c.env...)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w\n%s", c.command[1], err, last(stderr.Bytes()))
+		return nil, fmt.Errorf("%s: %w\n%s", c.command[1], err, program.Last(stderr.Bytes()))
 	}
 	results := map[string]json.RawMessage{}
 	for line := range bytes.Lines(out) {
