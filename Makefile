@@ -1,7 +1,8 @@
 # make, or make test: everything that needs only Go.
 .DEFAULT_GOAL := test
 FUZZTIME ?= 30s
-.PHONY: help demo test fuzz e2e test-terraform bench lint archive sbom vulncheck
+SOAKTIME ?= 30m
+.PHONY: help demo test fuzz e2e soak test-terraform bench lint archive sbom vulncheck
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
@@ -21,6 +22,9 @@ fuzz: ## every fuzz target for FUZZTIME (30s); what one finds is kept under test
 
 e2e: ## the built function with Keycloak, SDKs, a provider mock and Redis; installs them under .cache/
 	go test -tags e2e -count=1 -timeout 30m ./test/...
+
+soak: ## the built function in 512 MiB under mixed load for SOAKTIME (30m), and a million junk tokens; make e2e has it for a minute
+	go test -tags e2e -count=1 -v -timeout 24h ./test/soak -during $(SOAKTIME) -junk 1000000
 
 test-terraform: ## terraform/ and cloudbuild.yaml with the genuine provider (built once under .cache/, 5 minutes) and a double of Google
 	go test -tags terraform -count=1 -parallel 8 -timeout 40m ./test/terraform ./test/delivery ./test/rotation
