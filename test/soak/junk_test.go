@@ -16,7 +16,7 @@ import (
 
 // Each of the tokens is another one. Nothing of them is kept, and the issuer hears as little of them as of one.
 func TestJunkTokensLeaveNothingBehind(t *testing.T) {
-	w := newWorld(t)
+	w := newWorld(t, small)
 	l := newLoad(w)
 	before, begun := w.issuer.KeyFetches(), time.Now()
 	ctx, done := context.WithCancel(t.Context())
@@ -49,7 +49,7 @@ func TestJunkTokensLeaveNothingBehind(t *testing.T) {
 		t.Errorf("%d fetches of keys in %s", fetches, took)
 	}
 	t.Logf("%d fetches of keys", fetches)
-	for _, fault := range w.told(t, samples) {
+	for _, fault := range append(w.told(t, samples), grown(samples)...) {
 		t.Error(fault)
 	}
 	if err := l.answered(t.Context(), "POST", chatPath, chat("plain", 300), 200, whole); err != nil {

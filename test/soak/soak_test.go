@@ -26,7 +26,7 @@ var (
 )
 
 func TestNothingGrowsUnderMixedLoad(t *testing.T) {
-	w := newWorld(t)
+	w := newWorld(t, small)
 	l := newLoad(w)
 	ctx, stop := context.WithTimeout(t.Context(), *during)
 	defer stop()
@@ -41,7 +41,7 @@ func TestNothingGrowsUnderMixedLoad(t *testing.T) {
 	t.Logf("%d calls in %s, %d access tokens, %d keys of the issuer and %d of the service account\n%s",
 		calls, *during, w.tokens.Exchanges(), keys, secrets, strings.Join(lines, "\n"))
 	faults := l.faults
-	faults = append(faults, w.told(t, samples)...)
+	faults = append(append(faults, w.told(t, samples)...), grown(samples)...)
 	if keys == 0 || secrets == 0 || w.tokens.Exchanges() < 2 {
 		faults = append(faults, "too little was renewed to show anything")
 	}
@@ -84,11 +84,11 @@ func (w *world) told(t *testing.T, samples []sample) (faults []string) {
 	t.Logf("%d cycles of the collector", w.printed.cycles.Load())
 	if w.group != nil {
 		now, peak := w.group.memory()
-		t.Logf("its group of %d MiB: %.1f MiB, %.1f at most", limit>>20, now, peak)
-	} else if rss := most(samples, "RSS, MiB"); rss > limit>>20 {
+		t.Logf("its group of %d MiB: %.1f MiB, %.1f at most", w.limit>>20, now, peak)
+	} else if rss := most(samples, "RSS, MiB"); rss > float64(w.limit>>20) {
 		faults = append(faults, fmt.Sprintf("it took %.1f MiB", rss))
 	}
-	return append(faults, grown(samples)...)
+	return faults
 }
 
 // expected are the goroutines of a function that nobody calls.

@@ -48,6 +48,8 @@ resource "google_cloudfunctions2_function" "gateway" {
     environment_variables = {
       GATEWAY_CONFIG       = "/etc/gateway/config/gateway.yaml"
       GOOGLE_CLOUD_PROJECT = var.project # names the traces in audit records
+      # Go's collector, left to itself, lets the heap grow to twice of what is in use, and the instance be killed for it.
+      GOMEMLIMIT = "${floor(0.9 * tonumber(replace(var.function.memory, "/[MG]i$/", "")) * (endswith(var.function.memory, "Gi") ? 1024 : 1))}MiB"
     }
 
     dynamic "secret_environment_variables" {

@@ -143,7 +143,7 @@ variable "function" {
     timeout       = optional(number, 3600) # seconds, for a whole answer; the configuration's request_timeout must end before
     concurrency   = optional(number, 80)   # requests an instance serves at once
     cpu           = optional(number, 1)
-    memory        = optional(string, "1Gi") # strict reading of a 32 MiB body takes some 300 MiB
+    memory        = optional(string, "1Gi") # max_buffered, and some 300 MiB for the strict reading of one body of 32 MiB; with less, lower max_body and max_buffered
     min_instances = optional(number, 0)
     max_instances = optional(number, 10)
     ingress       = optional(string, "ALLOW_ALL")

@@ -52,6 +52,10 @@ run "the_least" {
     error_message = "The function doesn't know its configuration."
   }
   assert {
+    condition     = one(google_cloudfunctions2_function.gateway.service_config).environment_variables.GOMEMLIMIT == "921MiB"
+    error_message = "The collector doesn't know how much memory there is."
+  }
+  assert {
     condition     = one(one(google_cloudfunctions2_function.gateway.build_config).source).storage_source[0].object == google_storage_bucket_object.archive.name && endswith(google_storage_bucket_object.archive.name, "-${var.archive.sha256}.zip")
     error_message = "The function is built from the archive, which its content names."
   }
