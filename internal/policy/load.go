@@ -63,6 +63,10 @@ func (l *loader) file(name string) {
 		l.faults = append(l.faults, config.Fault{File: name, Message: err.Error()})
 		return
 	}
+	if line, column, deep := tooDeep(string(data)); deep {
+		l.faults = append(l.faults, config.Fault{File: name, Line: line, Column: column, Message: fmt.Sprintf("is nested more than %d deep; write it flatter", maxDepth)})
+		return
+	}
 	list, err := cedar.NewPolicyListFromBytes(name, data)
 	if err != nil {
 		l.faults = append(l.faults, syntaxFault(name, err))
@@ -125,6 +129,38 @@ func readBounded(file string) ([]byte, error) {
 		err = fmt.Errorf("is larger than %s, the most that a Secret Manager version holds", config.Bytes(config.MaxFile))
 	}
 	return data, err
+}
+
+// maxDepth bounds brackets within brackets, and negations of negations. Cedar's parser and validator have no bound, and
+// take minutes for a file of nothing else.
+const maxDepth = 64
+
+// nesting is, at the beginning of a text, a comment, a string, what nests, space, or something else.
+var nesting = regexp.MustCompile(`^(?://.*|"(?s:\\.|[^"\\])*"|[\[({\])}!-]|\s+|[^\s/"\[({\])}!-]+|.)`)
+
+// tooDeep finds where a text begins to be nested too deep.
+func tooDeep(text string) (line, column int, deep bool) {
+	open, signs := 0, 0
+	for rest := text; rest != ""; {
+		token := cmp.Or(nesting.FindString(rest), rest[:1])
+		switch {
+		case strings.Contains("[({", token):
+			open++
+		case strings.Contains("])}", token):
+			open, signs = open-1, 0
+		case token == "!" || token == "-":
+			signs++
+		case strings.HasPrefix(token, "//"), strings.TrimSpace(token) == "":
+		default:
+			signs = 0
+		}
+		if open+signs > maxDepth {
+			before := text[:len(text)-len(rest)]
+			return 1 + strings.Count(before, "\n"), len(before) - strings.LastIndex(before, "\n"), true
+		}
+		rest = rest[len(token):]
+	}
+	return 0, 0, false
 }
 
 var cedarPosition = regexp.MustCompile(`<input>:(\d+):(\d+):? ?`)
