@@ -21,6 +21,7 @@ import (
 	"llmgateway.dev/gateway/internal/apierror"
 	"llmgateway.dev/gateway/internal/config"
 	"llmgateway.dev/gateway/internal/issuer/issuertest"
+	"llmgateway.dev/gateway/test/bomb"
 )
 
 // keySet is that of the one issuer.
@@ -626,6 +627,28 @@ func TestKeysComeOnlyFromWhereTheIssuerSays(t *testing.T) {
 		w.Issuers = w.trust(t, fmt.Sprintf("{url: 'https://kubernetes.default.svc', audiences: [a], jwks: {url: %q}}", server.URL+"/keys"))
 		w.accepts(t, key.Sign(nil, m{"iss": "https://kubernetes.default.svc", "aud": "a", "sub": "client", "exp": c.time().Add(time.Minute).Unix()}))
 	})
+}
+
+func TestADocumentIsBoundedAsItIsUnpacked(t *testing.T) {
+	for _, path := range []string{"/.well-known/openid-configuration", "/keys"} {
+		for _, status := range []int{200, 500} {
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.URL.Path == path {
+					bomb.Answer(w, status)
+					return
+				}
+				fmt.Fprintf(w, `{"issuer":"http://%[1]s","jwks_uri":"http://%[1]s/keys"}`, r.Host)
+			}))
+			defer server.Close()
+			is := config.Issuer{URL: server.URL}
+			bomb.Disarmed(t, func() {
+				_, err := (&source{issuer: is.URL, client: newClient([]config.Issuer{is})}).fetch(t.Context(), time.Now())
+				if err == nil || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), map[int]string{200: "larger than 1 MiB", 500: "status 500"}[status]) {
+					t.Errorf("%s, %d: %v", path, status, err)
+				}
+			})
+		}
+	}
 }
 
 func TestAFileOfKeysIsReadAtStartAndAgain(t *testing.T) {

@@ -22,6 +22,7 @@ import (
 	"llmgateway.dev/gateway/internal/apierror"
 	"llmgateway.dev/gateway/internal/config"
 	"llmgateway.dev/gateway/internal/relay"
+	"llmgateway.dev/gateway/test/bomb"
 )
 
 // gateway is a client's side of a relay: a server that sends each request to upstream.
@@ -418,6 +419,30 @@ func TestWhatIsNoAnswer(t *testing.T) {
 			}
 			if err := <-g.errs; strings.Contains(err.Error(), "ours") {
 				t.Errorf("the credential is in %q", err)
+			}
+		})
+	}
+}
+
+// Nobody asked for it, and nobody here unpacks it: an answer passes as it came, an error that can't be read doesn't.
+func TestACompressedAnswerIsNotUnpacked(t *testing.T) {
+	for _, status := range []int{200, 400, 500} {
+		g := newGateway(t, serve(t, func(w http.ResponseWriter, r *http.Request) { bomb.Answer(w, status) }), presents(ours))
+		bomb.Disarmed(t, func() {
+			req, err := http.NewRequest("GET", g.URL, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.Header.Set("Accept-Encoding", "gzip") // or the client would unpack it
+			resp, err := http.DefaultClient.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer resp.Body.Close()
+			body, err := io.ReadAll(resp.Body)
+			passed := resp.Header.Get("Content-Encoding") == "gzip" && bytes.Equal(body, bomb.Packed())
+			if err != nil || resp.StatusCode != status || passed != (status == 200) || !passed && len(body) > 0 {
+				t.Errorf("%d: %s, %d bytes, %v", status, resp.Status, len(body), err)
 			}
 		})
 	}

@@ -20,6 +20,7 @@ import (
 
 	"llmgateway.dev/gateway/internal/config"
 	"llmgateway.dev/gateway/internal/secret/secrettest"
+	"llmgateway.dev/gateway/test/bomb"
 )
 
 const (
@@ -385,6 +386,18 @@ func TestAnswersThatCannotBeTrustedAreErrorsThatHoldNothingOfThem(t *testing.T) 
 			}
 			if elsewhere {
 				t.Error("the redirect was followed")
+			}
+		})
+	}
+}
+
+func TestAnAnswerIsBoundedAsItIsUnpacked(t *testing.T) {
+	for status, want := range map[int]string{200: "no usable answer", 403: "status 403", 500: "status 500"} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { bomb.Answer(w, status) }))
+		defer server.Close()
+		bomb.Disarmed(t, func() {
+			if err := newFixtureAt(t, server.URL, nil).fails(t); !strings.Contains(err.Error(), want) {
+				t.Errorf("%d: %v", status, err)
 			}
 		})
 	}

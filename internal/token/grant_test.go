@@ -19,8 +19,10 @@ import (
 	"testing"
 	"time"
 
+	"llmgateway.dev/gateway/internal/config"
 	"llmgateway.dev/gateway/internal/hidden"
 	"llmgateway.dev/gateway/internal/token/tokentest"
+	"llmgateway.dev/gateway/test/bomb"
 )
 
 // keyFile is a key of the endpoint with some of its fields changed.
@@ -225,6 +227,38 @@ func TestAnswersThatAreNotTokensAreErrorsThatHoldNothingOfThem(t *testing.T) {
 			}
 			silent(t, err, canary, assertion)
 		})
+	}
+}
+
+func TestAnAnswerIsBoundedAsItIsUnpacked(t *testing.T) {
+	endpoint := tokentest.New()
+	defer endpoint.Close()
+	for status, want := range map[int]string{200: "not a token response", 400: "answered 400", 503: "answered 503"} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { bomb.Answer(w, status) }))
+		defer server.Close()
+		key := hidden.New(string(keyFile(t, endpoint, map[string]any{"token_uri": server.URL})))
+		for name, exchange := range map[string]func() (hidden.Text, time.Duration, error){
+			"an assertion": func() (hidden.Text, time.Duration, error) {
+				return serviceAccountKey(newTransport(), []string{scope})(t.Context(), key)
+			},
+			"a client's secret": func() (hidden.Text, time.Duration, error) {
+				return clientCredentials(newTransport(), config.ClientCredentials{TokenURL: server.URL, ClientID: "a"})(t.Context(), hidden.New("secret"))
+			},
+			"an impersonation": func() (hidden.Text, time.Duration, error) {
+				answer, err := (&exchange{ctx: t.Context(), base: newOwnTransport()}).post(server.URL, "ours", nil)
+				if err != nil {
+					return hidden.Text{}, 0, err
+				}
+				return generated(answer, time.Now())
+			},
+		} {
+			bomb.Disarmed(t, func() {
+				value, _, err := exchange()
+				if err == nil || !strings.Contains(err.Error(), want) || !value.IsZero() {
+					t.Errorf("%s, %d: %v", name, status, err)
+				}
+			})
+		}
 	}
 }
 
