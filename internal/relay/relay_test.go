@@ -527,6 +527,7 @@ func TestADeadPooledConnectionIsReplaced(t *testing.T) {
 			}
 			go func() {
 				defer c.Close()
+				defer context.AfterFunc(t.Context(), func() { c.Close() })()
 				br := bufio.NewReader(c)
 				for i := 0; ; i++ {
 					req, err := http.ReadRequest(br)
