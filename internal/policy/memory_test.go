@@ -187,3 +187,58 @@ func TestARememberedDecisionDoesNotGrowWithThePolicies(t *testing.T) {
 		t.Errorf("%v allocations among 20 policies, %v among 1,000", few, thousand)
 	}
 }
+
+// More clients come than there is room for. Who was forgotten is decided anew, and alike.
+func TestTheMemoryOfDecisionsIsBounded(t *testing.T) {
+	const room, more = 8192, 100 // docs/architecture.md
+	p, req := load(t, examples), request(t, chatTurbo)
+	ask := func(i int) *policy.Decision {
+		who := client([]string{"data-enrichment-team", "strangers"}[i%2])
+		who.ClientID = fmt.Sprint(i)
+		d := p.Decide(who, req, noon)
+		if d.Denied() != (i%2 == 1) {
+			t.Fatalf("client %d: denied %t", i, d.Denied())
+		}
+		return d
+	}
+	for i := range room + more {
+		if ask(i).Remembered {
+			t.Fatalf("client %d is remembered before it came", i)
+		}
+	}
+	for i := range more {
+		if !ask(room + i).Remembered {
+			t.Errorf("client %d, one of the last, is forgotten", room+i)
+		}
+		if ask(i).Remembered {
+			t.Errorf("client %d, one of the first, is remembered: there is more room than is said", i)
+		}
+	}
+}
+
+// As many as a token may have.
+func TestAThousandGroupsAreAllDecidedBy(t *testing.T) {
+	var groups []string
+	for i := range 998 {
+		groups = append(groups, fmt.Sprintf("team-%03d", i))
+	}
+	p := load(t, examples)
+	for _, row := range []struct {
+		more   []string
+		line   string
+		denied bool
+	}{
+		{nil, chatTurbo, true},
+		{[]string{"data-enrichment-team"}, chatTurbo, false},
+		{[]string{"research"}, tuneTurbo, false},
+		{[]string{"read-only-models", "research"}, tuneTurbo, true},
+	} {
+		for _, all := range [][]string{slices.Concat(groups, row.more), slices.Concat(row.more, groups)} {
+			for range 2 { // then remembered
+				if d := p.Decide(client(all...), request(t, row.line), noon); d.Denied() != row.denied || len(d.Errors) > 0 {
+					t.Errorf("%v besides, %s: denied %t, %v", row.more, row.line, d.Denied(), d.Errors)
+				}
+			}
+		}
+	}
+}
