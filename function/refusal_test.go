@@ -194,6 +194,25 @@ func TestABodyWhoseSizeIsALieIsRefused(t *testing.T) {
 	}
 }
 
+// The bound is two minutes, or what a request has at all. Whoever waits for it is known; the others were refused.
+func TestABodyThatDoesNotComeIsWaitedForSoLong(t *testing.T) {
+	s := open(t, setting{config: ordinary + "server: {request_timeout: 1s}\n"})
+	for _, row := range []struct{ name, text string }{
+		{"nothing of it", post(s.issuer.Token("pipeline"), "Content-Length: 1000")},
+		{"half of it", post(s.issuer.Token("pipeline"), fmt.Sprint("Content-Length: ", 2*len(hello))) + hello},
+		{"a chunk of it", post(s.issuer.Token("pipeline"), "Transfer-Encoding: chunked") + "5\r\n{\"mod\r\n"},
+	} {
+		_, r := s.wire(row.text)
+		a := s.read(r)
+		if a.StatusCode != 408 || !a.Close {
+			t.Errorf("%s: %d, the connection ends: %t, %s", row.name, a.StatusCode, a.Close, a.body)
+		}
+	}
+	if n := len(s.first.Received()); n != 0 {
+		t.Errorf("the upstream got %d requests", n)
+	}
+}
+
 // Whoever forwards a request chooses its Host; with server.url, none can have a client ask for a token of another
 // resource, or look for its authorization server elsewhere.
 func TestAForgedHostSaysNothingOfTheResource(t *testing.T) {
