@@ -166,7 +166,7 @@ func (c *Cache) Renew(ctx context.Context, credential string, rejected Token) (T
 func (c *Cache) renew(ctx context.Context, e *entry, rejected Token) (Token, error) {
 	e.mu.Lock()
 	now := c.now()
-	if !e.held.value.Equal(rejected.Value) { // another request was here before
+	if !e.held.value.Equal(rejected.Value) || !e.held.usable(now) { // another request was here before, or it expired on its way
 		e.mu.Unlock()
 		return c.Token(ctx, e.name)
 	}

@@ -457,6 +457,22 @@ func TestNothingIsDiscardedWhileExchangesFail(t *testing.T) {
 	f.exchanged(t, 2)
 }
 
+// What the upstream refused then is not the credential: there is none while exchanges fail.
+func TestATokenThatExpiredOnItsWayIsNoRefusal(t *testing.T) {
+	f := newFixture(t, time.Hour)
+	rejected := f.gets(t, "vertex", Exchanged)
+	f.endpoint.Down(true)
+	f.advance(time.Hour - 1500*time.Millisecond) // the double says 3599 seconds
+	f.gets(t, "vertex", Stale)
+	f.settle()
+	f.advance(600 * time.Millisecond)
+	token, err := f.Renew(t.Context(), "vertex", rejected)
+	if e, ok := errors.AsType[*apierror.Error](err); !ok || e.Kind != apierror.CredentialUnavailable || errors.Is(err, ErrNoOther) || token != (Token{}) {
+		t.Fatalf("Renew = %v, %v; want an outage", token, err)
+	}
+	f.exchanged(t, 2)
+}
+
 func TestARejectedKeyThatHasNotChangedIsNotTriedAgain(t *testing.T) {
 	f := newFixture(t, time.Hour)
 	rejected := f.gets(t, "openai", Exchanged)
