@@ -47,7 +47,7 @@ func TestTheLargestBodiesFitIntoTheUsualMemory(t *testing.T) {
 	w := newWorld(t, usual)
 	l := newLoad(w)
 	w.printed.expected = "503 overloaded"
-	ctx, done := context.WithTimeout(t.Context(), 10*time.Minute)
+	ctx, done := context.WithTimeout(t.Context(), 20*time.Minute)
 	defer done()
 	var group sync.WaitGroup
 	for name, body := range worst() {

@@ -141,7 +141,7 @@ func newLoad(w *world) *load {
 }
 
 // patience is the longest that a call may take; none is near it unless it hangs.
-const patience = time.Minute
+const patience = 3 * time.Minute
 
 // run calls until the context ends, then waits for the calls that are under way.
 func (l *load) run(ctx context.Context) {
