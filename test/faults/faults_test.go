@@ -21,7 +21,7 @@ var update = flag.Bool("update", false, "write the tables of docs/reliability.md
 func TestMain(m *testing.M) {
 	flag.Parse()
 	if !given("test.parallel") {
-		flag.Set("test.parallel", "24")
+		flag.Set("test.parallel", "16")
 	}
 	os.Exit(m.Run())
 }

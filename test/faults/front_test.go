@@ -152,14 +152,11 @@ func (f *front) met() int {
 
 func (f *front) serve(near *net.TCPConn) {
 	defer near.Close()
-	f.mu.Lock()
-	if f.fault == refused {
-		f.struck++
-		f.mu.Unlock()
+	if f.current() == refused {
+		f.strikes()
 		near.SetLinger(0)
 		return
 	}
-	f.mu.Unlock()
 	far, err := net.Dial("tcp", f.behind)
 	if err != nil {
 		return
@@ -168,6 +165,10 @@ func (f *front) serve(near *net.TCPConn) {
 	l := &line{front: f, near: near, far: far.(*net.TCPConn), left: make(chan struct{})}
 	f.mu.Lock()
 	f.lines[l] = true
+	if f.fault == refused { // which has begun meanwhile
+		f.struck++
+		l.reset()
+	}
 	f.mu.Unlock()
 	go l.requests()
 	l.answers()
@@ -261,12 +262,13 @@ func (l *line) answers() {
 			l.take()
 			continue
 		case dripped:
-			for len(chunk) > 0 && l.front.current() == dripped {
+			for due := time.Now(); len(chunk) > 0 && l.front.current() == dripped; { // a busy machine's bytes are not later
 				if _, err := l.near.Write(chunk[:1]); err != nil {
 					return
 				}
 				chunk = chunk[1:]
-				l.front.sleep(l.front.pace.drip)
+				due = due.Add(l.front.pace.drip)
+				l.front.sleep(time.Until(due))
 			}
 		}
 		if _, err := l.near.Write(chunk); err != nil {
@@ -321,6 +323,9 @@ func (l *line) reset() {
 
 // sleep ends early with the front.
 func (f *front) sleep(d time.Duration) {
+	if d <= 0 {
+		return
+	}
 	select {
 	case <-time.After(d):
 	case <-f.closed:
