@@ -11,7 +11,7 @@ demo: ## plays the whole story on this machine, and stays up
 	go run ./function/cmd/gateway demo
 
 test: ## unit tests and scenarios, with the race detector; needs only Go
-	go test -race -timeout 5m ./...
+	go test -race -timeout 10m ./...
 
 # A target's package and name. The time that Go takes to make an input small is time not spent on others.
 fuzz: ## every fuzz target for FUZZTIME (30s); what one finds is kept under testdata/fuzz, where make test tries it too
