@@ -77,7 +77,7 @@ func TestLandingBreaksTheRestVisibly(t *testing.T) {
 	})
 	began := time.Now()
 	f.land(20 * time.Millisecond)
-	if took := time.Since(began); took < 20*time.Millisecond || took > 5*time.Second {
+	if took := time.Since(began); took < 20*time.Millisecond {
 		t.Errorf("landed after %s", took)
 	}
 	rest, err := io.ReadAll(body)

@@ -386,16 +386,12 @@ func TestAClientThatLeavesWhileItWaitsIsNotServedFurther(t *testing.T) {
 		s.eventually("the first attempt", func() bool { return first.calls.Load() > 0 })
 		leave()
 	}()
-	begin := time.Now()
 	if resp, err := client.Do(req); err == nil {
 		resp.Body.Close()
 		t.Fatal("an answer came")
 	}
 	var r map[string]any
 	s.eventually("the record", func() bool { r = s.records.find("error_code", "client_closed_request"); return r != nil })
-	if took := time.Since(begin); took > 2*time.Second {
-		t.Errorf("the request went on for %s", took)
-	}
 	if first.calls.Load() != 1 || second.calls.Load() != 0 {
 		t.Errorf("the first got %d requests, the second %d; attempts %q", first.calls.Load(), second.calls.Load(), attempts(r))
 	}

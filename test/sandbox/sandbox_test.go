@@ -196,7 +196,6 @@ func TestANameLeadsElsewhereFromOneMomentToTheNext(t *testing.T) {
 
 func TestNothingElseIsReached(t *testing.T) {
 	n := open(t, map[string]http.HandlerFunc{"googleapis.com": says("Google")})
-	begun := time.Now()
 	var unknown *net.DNSError
 	if _, err := http.Get("https://storage.googleapis.com"); !errors.As(err, &unknown) || !unknown.IsNotFound {
 		t.Errorf("error %v, want that the name isn't found", err)
@@ -205,9 +204,6 @@ func TestNothingElseIsReached(t *testing.T) {
 		if conn, err := net.Dial("tcp", address); !errors.Is(err, syscall.ENETUNREACH) {
 			t.Errorf("%s: connection %v, error %v, want that the network can't be reached", address, conn, err)
 		}
-	}
-	if took := time.Since(begun); took > 2*time.Second {
-		t.Errorf("that took %v", took)
 	}
 	if got := n.Unknown(); !slices.Contains(got, "storage.googleapis.com") {
 		t.Errorf("unknown names: %q", got)
